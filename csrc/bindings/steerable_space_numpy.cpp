@@ -1,0 +1,7 @@
+#include "bindings/numpy.h"
+
+namespace genimg::bindings {
+
+void register_steerable_space(pybind11::module_&) {}
+
+}  // namespace genimg::bindings

@@ -1,0 +1,1 @@
+#include "histogram/histogram.h"

@@ -1,0 +1,1 @@
+#include "steerable/freq.h"

@@ -1,0 +1,1 @@
+#include "steerable/space.h"

@@ -1,0 +1,84 @@
+"""The operations under fifty years of image synthesis, as fast, exact, differentiable kernels.
+
+Operations take a ``torch.Tensor`` or a ``numpy.ndarray`` and return the same kind. Work on arrays never imports torch.
+
+>>> import genimg_fast as gf
+>>> coefficients = gf.SteerablePyramidFreq(image.shape)(image)
+>>> matched = gf.match_histograms(image, reference)
+>>> texture = gf.textures.heeger_bergen(image, size=(512, 512), seed=0)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from genimg_fast import _numpy
+
+if TYPE_CHECKING:
+    from genimg_fast import nn, plot, textures
+    from genimg_fast._build_info import build_info
+    from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
+    from genimg_fast.steerable.freq import SteerablePyramidFreq
+    from genimg_fast.steerable.space import SteerablePyramidSpace
+
+__version__: str = _numpy.version
+
+# Loaded at first use, so that `import genimg_fast` costs little more than `import numpy`.
+_HOME = {
+    "HistogramReference": "histogram",
+    "SteerablePyramidFreq": "steerable.freq",
+    "SteerablePyramidSpace": "steerable.space",
+    "build_info": "_build_info",
+    "match_histograms": "histogram",
+    "sliced_wasserstein_loss": "histogram",
+}
+_MODULES = ("nn", "plot", "textures")
+
+__all__ = [
+    "HistogramReference",
+    "SteerablePyramidFreq",
+    "SteerablePyramidSpace",
+    "build_info",
+    "get_num_threads",
+    "match_histograms",
+    "nn",
+    "plot",
+    "set_num_threads",
+    "sliced_wasserstein_loss",
+    "textures",
+]
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads operations on NumPy arrays use (tensors use torch's own: ``torch.set_num_threads``).
+
+    The default is the environment variable ``GENIMG_FAST_NUM_THREADS``, else the number of processors this process may
+    use. Results are the same bits for any number.
+
+    Raises:
+        ValueError: ``n`` is below 1.
+    """
+    if n < 1:
+        raise ValueError(f"set_num_threads: n must be at least 1, got {n}")
+    _numpy.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """Return how many threads operations on NumPy arrays use."""
+    return _numpy.get_num_threads()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"genimg_fast.{_HOME[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"genimg_fast.{name}")
+    else:
+        raise AttributeError(f"module 'genimg_fast' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
