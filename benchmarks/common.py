@@ -14,9 +14,9 @@ from collections.abc import Callable
 def interleaved(candidates: dict[str, Callable[[], object]], seconds: float = 2.0) -> dict[str, float]:
     """Return the median time of one call of each candidate, in seconds.
 
-    The candidates are called in turn, round after round, so that a change of the machine's speed meets all of them. The
-    number of rounds fills about ``seconds`` after one round of warming up, with at least 5. Fast candidates are repeated
-    within a round until it lasts 0.2 ms, well above the clock's resolution.
+    The candidates are called in turn, round after round, so that a change of the machine's speed meets all of them.
+    The number of rounds fills about ``seconds`` after one round of warming up, with at least 5. Fast candidates are
+    repeated within a round until it lasts 0.2 ms, well above the clock's resolution.
     """
     repeats = {}
     round_time = 0.0
