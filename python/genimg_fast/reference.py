@@ -16,8 +16,8 @@ import torch
 # ---------------------------------------------------------------------------------------------------------------------
 #
 # Simoncelli & Freeman 1995; Portilla & Simoncelli 2000, eq. 3-5. A pyramid is described as to the kernels: `pyramid` is
-# (height, width, levels, order, analytic, downsample, table), `subset` says what is wanted of the highpass residual, each
-# level and the lowpass residual (0 none, 1 or a bit for each orientation), and `scales` are the factors of the same.
+# (height, width, levels, order, analytic, downsample, table); `subset` says what is wanted of the highpass residual,
+# each level and the lowpass residual (0 none, 1 or a bit for each orientation); `scales` are the factors of the same.
 
 
 def _between_samples(f: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> torch.Tensor:

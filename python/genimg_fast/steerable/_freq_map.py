@@ -31,7 +31,7 @@ class FreqMap(NamedTuple):
         return bool(self.pyramid[4])
 
     def size(self, k: int) -> tuple[int, int]:
-        """Return height and width of coefficient k: 0 is the highpass residual, then the levels, the lowpass residual."""
+        """Return height and width of coefficient k: the highpass residual (0), a level, the lowpass residual."""
         halvings = max(k - 1, 0) if self.pyramid[5] else 0
         return -(-self.pyramid[0] >> halvings), -(-self.pyramid[1] >> halvings)
 

@@ -28,8 +28,8 @@ class SteerablePyramidFreq:
     The image is split into a highpass residual, ``height`` octaves of ``order + 1`` orientations each, and a lowpass
     residual. The squared filters add up to 1 at every frequency, so that ``recon_pyr(pyr(x))`` is ``x`` up to rounding,
     for any size, order and height. Band ``b`` has the angular part :math:`(-i)^o c \cos^o(\theta - \pi b / K)`,
-    ``K = order + 1``: an even filter for even orders, an odd one for odd orders. Masks are computed where they are used;
-    the object holds no arrays and serves every device and dtype.
+    ``K = order + 1``: an even filter for even orders, an odd one for odd orders. Masks are computed where they are
+    used; the object holds no arrays and serves every device and dtype.
 
     Signature, keys and shapes are those of plenoptic 2.1.1.
 
@@ -43,8 +43,8 @@ class SteerablePyramidFreq:
             image's, and band ``i`` is multiplied by ``2**i``.
         tight_frame: Scale the coefficients so that their energy is that of the image.
         masks: "exact" evaluates the filters' formulas. "lut" gives the coefficients of pyrtools 1.1.1 to rounding: it
-            interpolates in tables, which limits reconstruction to about 1e-5, and for odd sizes has its grid off-centre,
-            with which reconstruction is not exact at all.
+            interpolates in tables, which limits reconstruction to about 1e-5, and for odd sizes has its grid
+            off-centre, with which reconstruction is worse than 1e-3.
 
     Attributes:
         image_shape, order, twidth, is_complex, downsample, tight_frame, masks: As given.
@@ -118,7 +118,7 @@ class SteerablePyramidFreq:
                 forward.append(doubling / coefficient)
                 backward.append(1 / (image * doubling))
         # The image is in the real part of complex bands alone.
-        real = unscaled.pyramid[:4] + (0,) + unscaled.pyramid[5:]
+        real = (*unscaled.pyramid[:4], 0, *unscaled.pyramid[5:])
         return (
             unscaled._replace(scales=tuple(forward)),
             unscaled._replace(pyramid=real, scales=tuple(backward), real_part=self.is_complex),
@@ -198,15 +198,15 @@ class SteerablePyramidFreq:
     ) -> tuple[dict[int, Array], dict[int, Array]]:
         """Return bands at other orientations than the pyramid's.
 
-        A real band at any angle is a weighted sum of those of its octave (Freeman & Adelson 1991). A complex one has that
-        sum as its real part, and as its imaginary part the sum's Hilbert transform along the new angle: it is exactly
-        the band of the filter turned by the angle.
+        A real band at any angle is a weighted sum of those of its octave (Freeman & Adelson 1991). A complex one has
+        that sum as its real part, and as its imaginary part the sum's Hilbert transform along the new angle: it is
+        exactly the band of the filter turned by the angle.
 
         Args:
             pyr_coeffs: Coefficients with the keys and shapes that a call returns; residuals are not needed.
             angles: The A new orientations, in radians; ``pi * b / num_orientations`` is that of band ``b``.
-            even_phase: Whether the angular harmonics of the filters are taken as cosines at their orientations, as those
-                of this pyramid are, or as sines.
+            even_phase: Whether the angular harmonics of the filters are taken as cosines at their orientations, as
+                those of this pyramid are, or as sines.
 
         Returns:
             Two dicts by scale: the steered bands (..., A, H_i, W_i), and the weights (K, A) of the sums.
@@ -270,7 +270,7 @@ class SteerablePyramidFreq:
             raise ValueError("pyr_coeffs must be those of images (..., channel, height, width)")
         if len({tuple(c.shape[:-3]) + tuple(c.shape[-2:]) for c in parts}) > 1:
             raise ValueError(
-                "pyr_coeffs must have the same size at all scales, which those of a pyramid with downsample=False have; "
+                "pyr_coeffs must have the same size at all scales, as those of a pyramid with downsample=False have; "
                 f"got { ({key: tuple(c.shape) for key, c in pyr_coeffs.items()}) }"
             )
         info = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
