@@ -47,11 +47,13 @@ Size level_size(const Pyramid& pyramid, int level);
 // so does a zero bit of band_subset.
 template <typename T>
 struct Coefficients {
-  T* highpass = nullptr;          // (batch, height, width)
-  T* bands[kMaxLevels] = {};      // (batch, orientations, h_i, w_i), or (..., 2) where analytic: real, imaginary
-  T* lowpass = nullptr;           // (batch, h_levels, w_levels)
+  T* highpass = nullptr;      // (batch, height, width)
+  T* bands[kMaxLevels] = {};  // (batch, orientations, h_i, w_i), or (..., 2) where analytic: real, imaginary
+  T* lowpass = nullptr;       // (batch, h_levels, w_levels)
   uint32_t band_subset[kMaxLevels] = {};
   double highpass_scale = 1, lowpass_scale = 1, band_scale[kMaxLevels] = {};
+  // For synthesis of complex bands: only their real parts are read, with the mask of a real band.
+  bool real_part_only = false;
 };
 
 // Whether analysis and synthesis below transform this pyramid themselves: every length has the prime factors 2, 3, 5.
