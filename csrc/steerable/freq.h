@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "common/executor.h"
+#include "steerable/formula.h"
 
 namespace genimg::steerable {
 
@@ -41,7 +42,10 @@ struct Pyramid {
 struct Size {
   int64_t height, width;
 };
-Size level_size(const Pyramid& pyramid, int level);
+inline Size level_size(const Pyramid& pyramid, int level) {
+  return {level_length(pyramid.height, level, pyramid.downsample),
+          level_length(pyramid.width, level, pyramid.downsample)};
+}
 
 // What analysis writes and synthesis reads: row-major, contiguous. A null pointer leaves that output or input out, and
 // so does a zero bit of band_subset.
