@@ -49,6 +49,11 @@ void confirm_switch(void*, const void**, size_t*) {}
 
 Fiber::~Fiber() { free_stack(stack_); }
 
+bool Fiber::has_on_stack(const void* address) const {
+  const char* place = static_cast<const char*>(address);
+  return stack_ <= place && place < stack_ + kStackBytes;
+}
+
 void Fiber::start(Fiber* self) {
   confirm_switch(nullptr, &self->resumer_stack_, &self->resumer_stack_size_);
   self->entry_();
