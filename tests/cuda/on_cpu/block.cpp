@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "on_cpu/fiber.h"
@@ -46,25 +47,31 @@ std::vector<Fiber*> idle_fibers;
 std::vector<Thread> threads;
 std::vector<Warp> warps;
 Barrier barrier;
-Launch current;
+Launch current = {};
 bool given_up = false, reversed = false;
 int64_t errors = 0, launches = 0;
-char message[1024] = "no error";
+std::string message = "no error";
+
+std::string as_text(uint3 index) {
+  std::string text = "(";
+  text += std::to_string(index.x) + ", " + std::to_string(index.y) + ", " + std::to_string(index.z) + ")";
+  return text;
+}
+
+// Where the launch under way stands.
+std::string place() {
+  if (!current.kernel) return "";
+  std::string text = kernel_symbols(current.kernel).name + ", block " + as_text(built_ins.block);
+  if (running_thread) text += ", thread " + as_text(running_thread->index);
+  return text + ": ";
+}
 
 void note_error(const char* format, va_list arguments) {
+  char reason[1024];
+  std::vsnprintf(reason, sizeof reason, format, arguments);
+  message = place() + reason;
   ++errors;
-  int length =
-      std::snprintf(message, sizeof message, "%s, block (%u, %u, %u)", kernel_symbols(current.kernel).name.c_str(),
-                    built_ins.block.x, built_ins.block.y, built_ins.block.z);
-  if (running_thread && length < static_cast<int>(sizeof message)) {
-    const uint3 t = running_thread->index;
-    length += std::snprintf(message + length, sizeof message - length, ", thread (%u, %u, %u)", t.x, t.y, t.z);
-  }
-  if (length > static_cast<int>(sizeof message) - 3) return;
-  message[length++] = ':';
-  message[length++] = ' ';
-  std::vsnprintf(message + length, sizeof message - length, format, arguments);
-  std::fprintf(stderr, "cuda-on-cpu: %s\n", message);
+  std::fprintf(stderr, "cuda-on-cpu: %s\n", message.c_str());
 }
 
 Thread* next_fresh_lane(Thread* thread) {
@@ -340,11 +347,12 @@ bool run_grid(const Launch& launch) {
   trace::launch_ends();
   std::free(built_ins.dynamic_shared);
   built_ins.dynamic_shared = nullptr;
+  current = {};
   if (given_up) drop_fibers();
   return errors == errors_before;
 }
 
-const char* last_error_message() { return message; }
+const char* last_error_message() { return message.c_str(); }
 int64_t error_count() { return errors; }
 int64_t launch_count() { return launches; }
 void set_reverse_order(bool reverse) { reversed = reverse; }
