@@ -56,6 +56,8 @@ struct Coefficients {
   T* lowpass = nullptr;       // (batch, h_levels, w_levels)
   uint32_t band_subset[kMaxLevels] = {};
   double highpass_scale = 1, lowpass_scale = 1, band_scale[kMaxLevels] = {};
+  // For synthesis of complex bands: only their real parts are read, with the mask of a real band.
+  bool real_part_only = false;
 };
 
 // Whether analysis and synthesis below transform this pyramid themselves: every length has the prime factors 2, 3, 5.
