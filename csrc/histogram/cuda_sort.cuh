@@ -5,7 +5,8 @@
 // A segment is cut into chunks of equal size; one block works on one chunk, tile by tile. A pass is three launches:
 //   count_digits    how many keys of each digit the chunk has                              reads the keys
 //   digit_starts    from the counts, where each chunk writes its first key of each digit   256 counters a chunk
-//   scatter         ranks the keys of a tile by digit and writes them there                reads and writes keys, positions
+//   scatter         ranks the keys of a tile by digit and writes them there                reads and writes keys,
+//   positions
 // Blocks of one launch never wait for each other. The floor of a pass with 4-byte keys is 4 + 16 bytes a key (the first
 // pass reads no positions). Segments that all fit a tile are sorted by one launch, in shared memory: 12 bytes a key.
 //
@@ -33,7 +34,7 @@ struct Tile {
   static constexpr int blocks = sizeof(Key) == 4 ? 2 : 3;  // of scatter on a multiprocessor, as far as registers go
 };
 
-// Segments of one size, one after another in the buffers of the sort.
+// Segments of one size, one after another in the buffers of the sort and in the caller's array.
 struct Group {
   int64_t first_segment = 0;
   int64_t first_chunk = 0;
@@ -43,35 +44,40 @@ struct Group {
 };
 
 constexpr int kMaxGroups = 64;
-constexpr int64_t kSectorElements = 32;  // so that segments of 1-byte elements begin at a sector too
+constexpr int64_t kSectorKeys = 8;
 
 GENIMG_HD int64_t segment_stride(const Group& group) {
-  return (group.size + kSectorElements - 1) / kSectorElements * kSectorElements;
+  return (int64_t{group.size} + kSectorKeys - 1) / kSectorKeys * kSectorKeys;
 }
 
+// A kernel parameter, so that nothing is copied to the device before the first launch.
 struct Layout {
   int groups = 0;
   uint32_t chunk_size = 0;
-  Group group[kMaxGroups];
+  Group group[kMaxGroups + 1];  // behind the last one, its end
 };
+
+GENIMG_HD int64_t rows_of(const Layout& layout, int group) {
+  return layout.group[group + 1].first_segment - layout.group[group].first_segment;
+}
 
 struct Chunk {
   int group;
-  int64_t segment;          // in its group
-  int64_t element;          // of the buffers, where the segment begins
-  uint32_t begin, end;      // in the segment
+  int64_t segment;      // in its group
+  int64_t element;      // where the segment begins in the buffers
+  int64_t offset;       // where it begins in the caller's array
+  uint32_t begin, end;  // in the segment
 };
 
-// The last group that begins at or before `id`; empty groups begin where the next one does.
+// The last group that begins at or before `id`: an empty one begins where the next one does.
 GENIMG_HD int find_group(const Layout& layout, int64_t Group::* first, int64_t id) {
   int low = 0, high = layout.groups - 1;
   while (low < high) {
     const int middle = (low + high + 1) / 2;
-    if (layout.group[middle].*first <= id) {
+    if (layout.group[middle].*first <= id)
       low = middle;
-    } else {
+    else
       high = middle - 1;
-    }
   }
   return low;
 }
@@ -79,11 +85,14 @@ GENIMG_HD int find_group(const Layout& layout, int64_t Group::* first, int64_t i
 GENIMG_HD Chunk find_chunk(const Layout& layout, int64_t id) {
   const int g = find_group(layout, &Group::first_chunk, id);
   const Group& group = layout.group[g];
-  const int64_t in_group = id - group.first_chunk;
-  const int64_t segment = in_group / group.chunks;
-  const uint32_t begin = static_cast<uint32_t>(in_group - segment * group.chunks) * layout.chunk_size;
+  const int64_t segment = (id - group.first_chunk) / group.chunks;
+  const uint32_t begin = static_cast<uint32_t>(id - group.first_chunk - segment * group.chunks) * layout.chunk_size;
   const uint32_t left = group.size - begin;
-  return {g, segment, group.first_element + segment * segment_stride(group), begin,
+  return {g,
+          segment,
+          group.first_element + segment * segment_stride(group),
+          segment * group.size,
+          begin,
           begin + (left < layout.chunk_size ? left : layout.chunk_size)};
 }
 
@@ -139,8 +148,8 @@ __device__ __forceinline__ uint32_t place(int i) {
 }
 __device__ __forceinline__ bool row_is_used(int i, uint32_t n) { return place(i) - threadIdx.x % kWarp < n; }
 
-// The places of a tile's first n keys after a stable sort by one digit. A key beyond n must have the digit 255: it comes
-// last, as there is none behind it. Leaves tile_starts and tile_counts behind a barrier.
+// The places of a tile's first n keys after a stable sort by one digit. A key beyond n must have the digit 255: it
+// comes last, as there is none behind it. Leaves tile_starts and tile_counts behind a barrier.
 template <typename Key>
 __device__ __forceinline__ void rank_tile(const Key (&key)[kItems], uint32_t n, int shift, Ranks<Key>& shared,
                                           uint32_t (&rank)[kItems]) {
@@ -202,13 +211,15 @@ __device__ __forceinline__ void exchange(const uint32_t (&rank)[kItems], uint32_
 }
 
 template <typename Key>
-constexpr Key kNoKey = static_cast<Key>(~Key{0});  // sorted behind every key: left out of the statistics, or no key at all
+constexpr Key kNoKey =
+    static_cast<Key>(~Key{0});  // sorted behind every key: left out of the statistics, or no key at all
 
-// How many keys of each digit a chunk has. `keys(chunk, i)` gives the key of element i of the chunk's segment.
+// How many keys of each digit a chunk has. `keys(chunk, i)` gives the key of element i of the chunk's segment; the
+// first pass makes it from a number and keeps it in `kept` for scatter, so that each number is read once.
 template <typename Key, typename Keys>
 __global__ void __launch_bounds__(Tile<Key>::threads)
     count_digits(const __grid_constant__ Layout layout, int shift, const __grid_constant__ Keys keys,
-                 uint32_t* __restrict__ counts) {
+                 Key* __restrict__ kept, uint32_t* __restrict__ counts) {
   constexpr int threads = Tile<Key>::threads;
   __shared__ uint32_t warp_counts[Tile<Key>::warps][kDigits];  // each warp its own, so that they do not queue for one
   const int t = threadIdx.x;
@@ -217,7 +228,9 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   const Chunk chunk = find_chunk(layout, blockIdx.x);
 #pragma unroll 4
   for (uint32_t i = chunk.begin + t; i < chunk.end; i += threads) {
-    atomicAdd(&warp_counts[t / kWarp][digit_of(keys(chunk, i), shift)], 1u);
+    const Key key = keys(chunk, i);
+    if (kept != nullptr) kept[chunk.element + i] = key;
+    atomicAdd(&warp_counts[t / kWarp][digit_of(key, shift)], 1u);
   }
   __syncthreads();
   for (int d = t; d < kDigits; d += threads) {
@@ -227,40 +240,63 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   }
 }
 
-constexpr int kStartGroups = 4;
-constexpr int kStartThreads = kStartGroups * kDigits;
+// The keys alone, of the chunks from first_chunk on: for segments that come sorted.
+template <typename Key, typename Keys>
+__global__ void __launch_bounds__(Tile<Key>::threads)
+    keep_keys(const __grid_constant__ Layout layout, int64_t first_chunk, const __grid_constant__ Keys keys,
+              Key* __restrict__ kept) {
+  const Chunk chunk = find_chunk(layout, first_chunk + blockIdx.x);
+  for (uint32_t i = chunk.begin + threadIdx.x; i < chunk.end; i += Tile<Key>::threads)
+    kept[chunk.element + i] = keys(chunk, i);
+}
 
-// Turns the counts of a segment's chunks into the place, in the segment, of each chunk's first key of each digit. Four
-// groups of threads each take a quarter of the chunks.
-static __global__ void __launch_bounds__(kStartThreads)
-    digit_starts(const __grid_constant__ Layout layout, uint32_t* __restrict__ counts) {
-  __shared__ uint32_t sums[kStartGroups][kDigits];
-  __shared__ uint32_t warp_sums[kDigits / kWarp];
-  const int part = threadIdx.x / kDigits, digit = threadIdx.x % kDigits;
-  const int64_t segment = blockIdx.x;
+// The counts of a segment, for one digit a thread: four groups of threads each take a quarter of its chunks.
+constexpr int kQuarters = 4;
+constexpr int kSegmentThreads = kQuarters * kDigits;
+
+struct SegmentCounts {
+  uint32_t* column;  // of this thread's digit, from its quarter's first chunk on
+  uint32_t chunks;   // in the quarter
+  uint32_t before;   // keys of the digit in the quarters before
+  uint32_t total;    // in all of them
+};
+
+__device__ __forceinline__ SegmentCounts sum_counts(const Layout& layout, int64_t segment, uint32_t* counts,
+                                                    uint32_t (&sums)[kQuarters][kDigits]) {
+  const unsigned quarter = threadIdx.x / kDigits, digit = threadIdx.x % kDigits;
   const Group& group = layout.group[find_group(layout, &Group::first_segment, segment)];
   const int64_t first = group.first_chunk + (segment - group.first_segment) * group.chunks;
-  const int64_t begin = group.chunks * int64_t{part} / kStartGroups, end = group.chunks * int64_t{part + 1} / kStartGroups;
-  uint32_t* column = counts + first * kDigits + digit;
+  const uint32_t begin = group.chunks * quarter / kQuarters, end = group.chunks * (quarter + 1) / kQuarters;
+  SegmentCounts result{counts + (first + begin) * kDigits + digit, end - begin, 0, 0};
   uint32_t sum = 0;
 #pragma unroll 8
-  for (int64_t c = begin; c < end; ++c) sum += column[c * kDigits];
-  sums[part][digit] = sum;
+  for (uint32_t c = 0; c < result.chunks; ++c) sum += result.column[int64_t{c} * kDigits];
+  sums[quarter][digit] = sum;
   __syncthreads();
-  uint32_t total = 0, before = 0;
-  for (int p = 0; p < kStartGroups; ++p) {
-    if (p == part) before = total;
-    total += sums[p][digit];
+#pragma unroll
+  for (unsigned q = 0; q < kQuarters; ++q) {
+    if (q == quarter) result.before = result.total;
+    result.total += sums[q][digit];
   }
   __syncthreads();
-  const uint32_t start = exclusive_scan_digits(total, warp_sums);
-  if (part == 0) sums[0][digit] = start;
+  return result;
+}
+
+// Turns the counts of a segment's chunks into the place, in the segment, of each chunk's first key of each digit.
+static __global__ void __launch_bounds__(kSegmentThreads)
+    digit_starts(const __grid_constant__ Layout layout, uint32_t* __restrict__ counts) {
+  __shared__ uint32_t sums[kQuarters][kDigits];
+  __shared__ uint32_t warp_sums[kDigits / kWarp];
+  const int digit = threadIdx.x % kDigits;
+  const SegmentCounts own = sum_counts(layout, blockIdx.x, counts, sums);
+  const uint32_t start = exclusive_scan_digits(own.total, warp_sums);
+  if (threadIdx.x < kDigits) sums[0][digit] = start;
   __syncthreads();
-  uint32_t next = sums[0][digit] + before;
+  uint32_t next = sums[0][digit] + own.before;
 #pragma unroll 8
-  for (int64_t c = begin; c < end; ++c) {
-    const uint32_t count = column[c * kDigits];
-    column[c * kDigits] = next;
+  for (uint32_t c = 0; c < own.chunks; ++c) {
+    const uint32_t count = own.column[int64_t{c} * kDigits];
+    own.column[int64_t{c} * kDigits] = next;
     next += count;
   }
 }
@@ -278,7 +314,8 @@ union ExchangeMemory {
 };
 
 // Writes the keys of a chunk, and their positions, where digit_starts says. Keys go through shared memory, sorted by
-// digit, so that neighbouring threads write neighbouring keys. Without positions, the input's are 0, 1, 2, ...
+// digit, so that neighbouring threads write neighbouring keys. The input's positions are 0, 1, 2, ... where it has
+// none; where the output has none, the keys alone are sorted.
 template <typename Key>
 __global__ void __launch_bounds__(Tile<Key>::threads, Tile<Key>::blocks)
     scatter(const __grid_constant__ Layout layout, int shift, Pairs<const Key> in, const uint32_t* __restrict__ starts,
@@ -307,15 +344,16 @@ __global__ void __launch_bounds__(Tile<Key>::threads, Tile<Key>::blocks)
           rank[i] |= digit << kRankBits;  // in its idle half: the position that follows goes the same way
           if (place(i) < n) out.keys[target(i, digit)] = sorted;
         });
-    exchange(
-        rank, n, memory.positions,
-        [&](int i) {
-          const bool implied = in.positions == nullptr || place(i) >= n;
-          return implied ? begin + place(i) : in.positions[first + place(i)];
-        },
-        [&](int i, uint32_t position) {
-          if (place(i) < n) out.positions[target(i, rank[i] >> kRankBits)] = position;
-        });
+    if (out.positions != nullptr)
+      exchange(
+          rank, n, memory.positions,
+          [&](int i) {
+            const bool implied = in.positions == nullptr || place(i) >= n;
+            return implied ? begin + place(i) : in.positions[first + place(i)];
+          },
+          [&](int i, uint32_t position) {
+            if (place(i) < n) out.positions[target(i, rank[i] >> kRankBits)] = position;
+          });
     __syncthreads();
     for (int d = t; d < kDigits; d += Tile<Key>::threads) next[d] += ranks.tile_counts[d];
   }
@@ -347,7 +385,7 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   for (int i = 0; i < kItems; ++i) {
     if (place(i) >= n) continue;
     out.keys[chunk.element + place(i)] = key[i];
-    out.positions[chunk.element + place(i)] = position[i];
+    if (out.positions != nullptr) out.positions[chunk.element + place(i)] = position[i];
   }
 }
 
