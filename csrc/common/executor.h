@@ -17,9 +17,12 @@ struct Executor {
 };
 
 inline Executor serial_executor() {
-  return {[](int64_t begin, int64_t end, int64_t, Executor::Body body, void* context) {
-    if (begin < end) body(context, begin, end);
-  }};
+  struct Serial {
+    static void run(int64_t begin, int64_t end, int64_t, Executor::Body body, void* context) {
+      if (begin < end) body(context, begin, end);
+    }
+  };
+  return {Serial::run};
 }
 
 // parallel_for(executor, 0, n, grain, [&](int64_t begin, int64_t end) { ... })
