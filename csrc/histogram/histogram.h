@@ -36,8 +36,8 @@ struct Reference {
   bool is_sorted = false;
 };
 
-// out[0..source.size) may be source.values itself. reference: an index; several segments may share a reference, which is
-// then sorted once.
+// out[0..source.size) may be source.values itself. reference: an index; several segments may share a reference, which
+// is then sorted once.
 template <typename T>
 struct Segment {
   Pool<T> source;
