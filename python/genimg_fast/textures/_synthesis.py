@@ -66,15 +66,15 @@ class Synthesis:
         for key, (shape, parts) in tables.items():
             values = np.stack([resample(part, math.prod(shape)) for part in parts] * self._n_seeds)
             references[key] = self._kind.lift(values.reshape(*values.shape[:-1], *shape))
-        return gf.HistogramReference(references, method="rank")
+        return gf.HistogramReference(references)
 
     def match_pixels(self, planes: Any) -> Any:
-        return self._pixels.match({"pixels": planes})["pixels"]
+        return self._pixels.match({"pixels": planes}, method="rank")["pixels"]
 
     def match_bands(self, planes: Any) -> tuple[Bands, Bands]:
         """Return the subbands of planes, and the same with the histograms asked for."""
         bands = self._analysis(planes)
-        return bands, self._bands.match(bands)
+        return bands, self._bands.match(bands, method="rank")
 
     def project(self, matched: Bands) -> Any:
         return self._analysis.inverse(matched)
@@ -100,7 +100,7 @@ class Synthesis:
         n = len(self._statistics)
         rotated = self._kind.stack([rotate(s.rotation.T, planes[i::n]) for i, s in enumerate(self._statistics)], 1)
         reference = self._reference({"colours": (self._analysis.shape, [s.colours for s in self._statistics])})
-        return reference.match({"colours": rotated.reshape(planes.shape)})["colours"]
+        return reference.match({"colours": rotated.reshape(planes.shape)}, method="rank")["colours"]
 
 
 class Watch:
