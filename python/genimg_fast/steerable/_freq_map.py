@@ -20,11 +20,15 @@ class FreqMap(NamedTuple):
     ]  # of highpass residual, levels, lowpass residual: 0 for none, else 1 or a bit per orientation
     scales: tuple[float, ...]  # of the same
     fused: bool  # whether the kernels do the transforms too
-    real_part: bool = False  # coefficients are complex, but only the real part of the bands counts (synthesis only)
+    real_part: bool = False  # synthesis only: bands are complex, but it is that of their real parts
 
     @property
     def arguments(self) -> tuple[tuple[int, ...], float, tuple[int, ...], tuple[float, ...]]:
         return self.pyramid, self.twidth, self.subset, self.scales
+
+    def of_real_part(self) -> FreqMap:
+        """Return the map that takes the real parts of the bands."""
+        return self._replace(pyramid=(*self.pyramid[:4], 0, *self.pyramid[5:]), real_part=False)
 
     @property
     def analytic(self) -> bool:
@@ -63,7 +67,7 @@ class FreqMap(NamedTuple):
 def analysis(m: FreqMap, image: Any, door: Any) -> list[Any]:
     """Return the wanted coefficients of ``image``, (batch, height, width) in float32 or float64."""
     if m.fused:
-        return door.fused_analysis(image, m)
+        return door.fused_analysis(image, *m.arguments)
     spectra = door.analysis_masks(door.fft.rfft2(image), *m.arguments)
     outputs = []
     for k, spectrum in zip(m.wanted(), spectra, strict=True):
@@ -77,11 +81,13 @@ def analysis(m: FreqMap, image: Any, door: Any) -> list[Any]:
 def synthesis(m: FreqMap, coefficients: Sequence[Any], door: Any) -> Any:
     """Return the image (batch, height, width) of the wanted coefficients."""
     if m.fused:
-        return door.fused_synthesis(coefficients, m)
+        return door.fused_synthesis(coefficients, *m.arguments, m.real_part)
+    if m.real_part:
+        return synthesis(m.of_real_part(), [c.real for c in coefficients], door)
     spectra = []
     for k, coefficient in zip(m.wanted(), coefficients, strict=True):
         if m.is_band(k):
-            coefficient = door.split(coefficient) if m.analytic else coefficient.real[:, :, None]
+            coefficient = door.split(coefficient) if m.analytic else coefficient[:, :, None]
         spectra.append(door.fft.rfft2(coefficient))
     spectrum = door.synthesis_masks(spectra, *m.arguments)
     return door.fft.irfft2(spectrum, s=m.size(0), norm="forward")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from genimg_fast import _numpy
 from genimg_fast.steerable._freq_map import FreqMap
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ class SteerablePyramidFreq:
         table = self.masks == "lut"
         pyramid = (height, width, self.num_scales, self.order, self.is_complex, self.downsample, table)
         every = (1, *[2**self.num_orientations - 1] * self.num_scales, 1)
-        unscaled = FreqMap(tuple(map(int, pyramid)), self.twidth, every, (1.0,) * len(every), fused=False)
+        pyramid = tuple(map(int, pyramid))
+        fused = _numpy.steerable_freq_has_fused_transform(pyramid, self.twidth)
+        unscaled = FreqMap(pyramid, self.twidth, every, (1.0,) * len(every), fused)
         forward, backward = [], []
         for k in range(len(every)):
             octave = max(k - 1, 0)
@@ -117,11 +120,10 @@ class SteerablePyramidFreq:
                 doubling = 1 if self.downsample else 2**octave
                 forward.append(doubling / coefficient)
                 backward.append(1 / (image * doubling))
-        # The image is in the real part of complex bands alone.
-        real = (*unscaled.pyramid[:4], 0, *unscaled.pyramid[5:])
         return (
             unscaled._replace(scales=tuple(forward)),
-            unscaled._replace(pyramid=real, scales=tuple(backward), real_part=self.is_complex),
+            # The real part of complex bands is the band of the real pyramid, which holds the image.
+            unscaled._replace(scales=tuple(backward), real_part=self.is_complex),
         )
 
     def __call__(self, x: Array, scales: Scale | Sequence[Scale] | None = None) -> OrderedDict[Scale, Array]:
