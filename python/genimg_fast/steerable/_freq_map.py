@@ -6,11 +6,13 @@ freq.h). A door is the module that does the work for one kind of array: ``_freq_
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class FreqMap(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class FreqMap:
     """A pyramid, which of its coefficients take part, and their scales."""
 
     pyramid: tuple[int, ...]  # height, width, levels, order, analytic, downsample, table
@@ -28,7 +30,7 @@ class FreqMap(NamedTuple):
 
     def of_real_part(self) -> FreqMap:
         """Return the map that takes the real parts of the bands."""
-        return self._replace(pyramid=(*self.pyramid[:4], 0, *self.pyramid[5:]), real_part=False)
+        return dataclasses.replace(self, pyramid=(*self.pyramid[:4], 0, *self.pyramid[5:]), real_part=False)
 
     @property
     def analytic(self) -> bool:
@@ -61,7 +63,7 @@ class FreqMap(NamedTuple):
     def only(self, wanted: Sequence[bool]) -> FreqMap:
         """Return the map without the coefficients, of those it has, for which ``wanted`` is False."""
         keep = iter(wanted)
-        return self._replace(subset=tuple(bits if bits and next(keep) else 0 for bits in self.subset))
+        return dataclasses.replace(self, subset=tuple(bits if bits and next(keep) else 0 for bits in self.subset))
 
 
 def analysis(m: FreqMap, image: Any, door: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
@@ -104,11 +105,16 @@ def device(x: torch.Tensor) -> torch.device:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _served(m: FreqMap, backend: str) -> FreqMap:
+    """Return the map as a backend can do it: only the CPU has transforms of its own."""
+    return dataclasses.replace(m, fused=False) if m.fused and backend != "cpu" else m
+
+
 def _run_analysis(m: FreqMap, image: torch.Tensor) -> list[torch.Tensor]:
     backend = _torch.backend(image)
     if backend == "reference":
         return reference.steerable_freq_analysis(image, *m.arguments)
-    return _freq_map.analysis(m._replace(fused=m.fused and backend == "cpu"), image, _this_door)
+    return _freq_map.analysis(_served(m, backend), image, _this_door)
 
 
 def _run_synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -117,7 +123,7 @@ def _run_synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Te
         if m.real_part:
             m, coefficients = m.of_real_part(), [c.real for c in coefficients]
         return reference.steerable_freq_synthesis(coefficients, *m.arguments)
-    return _freq_map.synthesis(m._replace(fused=m.fused and backend == "cpu"), coefficients, _this_door)
+    return _freq_map.synthesis(_served(m, backend), coefficients, _this_door)
 
 
 class _Analysis(torch.autograd.Function):
