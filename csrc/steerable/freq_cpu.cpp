@@ -371,7 +371,6 @@ void for_each_image(const Pyramid& p, int64_t batch, const Executor& executor, C
 
 }  // namespace
 
-Size level_size(const Pyramid& pyramid, int level) { return support_of(pyramid, pyramid.downsample ? level : 0); }
 
 bool has_fused_transform(const Pyramid& pyramid) {
   if (pyramid.masks != Masks::exact) return false;
