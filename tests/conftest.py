@@ -1,7 +1,8 @@
 """Devices for the operations' tests: one list of cases runs on each of them.
 
-``device`` is "cpu", "cuda-on-cpu" (the CUDA kernels run on the host by the harness in tests/cuda; its library is named by
-GENIMG_FAST_CUDA_ON_CPU) or "cuda". A device that is not there skips, or fails if GENIMG_FAST_REQUIRE_DEVICES names it.
+``device`` is "cpu", "cuda-on-cpu" (the CUDA kernels run on the host by the harness in tests/cuda; its library is named
+by GENIMG_FAST_CUDA_ON_CPU) or "cuda". A device that is not there skips, or fails if GENIMG_FAST_REQUIRE_DEVICES names
+it.
 """
 
 from __future__ import annotations

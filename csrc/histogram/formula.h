@@ -118,6 +118,21 @@ GENIMG_HD int64_t run_end(const T* sorted, int64_t low, int64_t high, T x) {
   return low;
 }
 
+// The run of equal values around sorted[index], from its first index, not below low, to the one behind its last, not
+// above high: found in steps that double, since runs are short.
+template <typename T>
+GENIMG_HD int64_t run_begin_around(const T* sorted, int64_t index, int64_t low) {
+  int64_t step = 1;
+  while (index - step >= low && sorted[index - step] == sorted[index]) step *= 2;
+  return run_begin(sorted, index - step > low ? index - step : low, index, sorted[index]);
+}
+template <typename T>
+GENIMG_HD int64_t run_end_around(const T* sorted, int64_t index, int64_t high) {
+  int64_t step = 1;
+  while (index + step < high && sorted[index + step] == sorted[index]) step *= 2;
+  return run_end(sorted, index, index + step < high ? index + step : high, sorted[index]);
+}
+
 // How many values of a sorted array come before the NaNs at its end.
 template <typename T>
 GENIMG_HD int64_t count_present(const T* sorted, int64_t size) {
@@ -137,8 +152,7 @@ template <typename T>
 GENIMG_HD Position find_value_position(int64_t a, int64_t n, const T* sorted, int64_t m) {
   const Quantile q = quantile(a, n, m);
   if (q.quotient >= m) return {m - 1, m - 1, 0};
-  const T x = sorted[q.quotient];
-  return value_position(q, n, run_begin(sorted, 0, q.quotient, x), run_end(sorted, q.quotient, m, x));
+  return value_position(q, n, run_begin_around(sorted, q.quotient, 0), run_end_around(sorted, q.quotient, m));
 }
 
 // Linear interpolation from low to high >= low: monotone in the weight, inside [low, high], never NaN. Towards an

@@ -14,8 +14,8 @@ def build_info() -> dict[str, Any]:
     Returns:
         A dict: ``version``; ``instruction_set`` (the level the CPU kernels use here: baseline, v3, v4 or v4x);
         ``num_threads`` (for NumPy arrays); ``built_with_torch`` and ``built_with_cuda`` (versions at compile time;
-        ``built_with_cuda`` is None for a build without nvcc); ``cuda`` (True where CUDA kernels can run) and ``cuda_why``
-        (why not, else None); ``torch`` (the version in use). Asking imports torch if it is installed.
+        ``built_with_cuda`` is None for a build without nvcc); ``cuda`` (True where CUDA kernels can run) and
+        ``cuda_why`` (why not, else None); ``torch`` (the version in use). Asking imports torch if it is installed.
     """
     info: dict[str, Any] = {
         "version": _numpy.version,

@@ -70,7 +70,7 @@ def require_cuda() -> None:
 
 
 def backend(x: torch.Tensor) -> str:
-    """Return which implementation serves a tensor: "cpu", "cuda" (also on the harness) or "reference" (mps, xpu, ...)."""
+    """Return what serves a tensor: "cpu", "cuda" (also on the harness) or "reference" (mps, xpu, ...)."""
     kind = x.device.type
     if kind == "cpu":
         return "cpu" if _cuda_on_cpu is None else "cuda"

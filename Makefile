@@ -1,0 +1,58 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything is installed into $(VENV), nothing elsewhere.
+# Needs Python 3.10 or newer, a C++20 compiler and make; CMake and ninja come from PyPI.
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# Nothing may replace the torch that is there: every later installation is constrained to it.
+PIP = $(PY) -m pip install --quiet --disable-pip-version-check --constraint $(VENV)/constraints.txt
+STEP = @$(PY) tools/step.py
+# Without a GPU the CUDA library would be compiled for nothing; `make cuda` compiles it for all targets.
+CUDA = $(shell $(PY) -c 'import torch; print("AUTO" if torch.cuda.is_available() else "OFF")')
+INSTALL = $(PIP) --no-build-isolation --config-settings=cmake.define.GENIMG_CUDA=$(CUDA)
+SOURCES := $(shell find csrc cmake python benchmarks -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md
+HARNESS := build/cuda-on-cpu/tests/cuda/libgenimg_fast_cuda_on_cpu.so
+
+.PHONY: demo test bench lint clean
+
+demo: $(VENV)/installed
+	@mkdir -p demo
+	$(STEP) "synthesise a texture from examples/gravel.png" $(VENV)/bin/genimg-fast texture heeger-bergen \
+	    examples/gravel.png -o demo/gravel.png --size 384x512 --seed 0 --figure demo/gravel-figure.png
+	@echo "The texture is $(CURDIR)/demo/gravel.png; exemplar, texture and convergence: $(CURDIR)/demo/gravel-figure.png"
+
+# The kernels' tests run on the CPU kernels and on the CUDA kernels compiled for the host (docs/cuda.md).
+test: $(VENV)/installed-for-tests $(HARNESS)
+	GENIMG_FAST_CUDA_ON_CPU=$(CURDIR)/$(HARNESS) GENIMG_FAST_REQUIRE_DEVICES=cpu,cuda-on-cpu OMP_NUM_THREADS=1 \
+	    $(PY) -m pytest -n 2 $(PYTEST_ARGS)
+
+bench: $(VENV)/installed-for-tests
+	$(PIP) --no-build-isolation '.[bench]'
+	$(PY) -m benchmarks
+
+$(VENV)/constraints.txt: tools/environment.py
+	@$(PYTHON) tools/environment.py $(VENV)
+
+$(VENV)/build-tools: $(VENV)/constraints.txt
+	$(STEP) "install the build tools" $(PIP) cmake ninja pybind11 scikit-build-core
+	@touch $@
+
+$(VENV)/installed: $(VENV)/build-tools $(SOURCES)
+	$(STEP) "compile and install genimg_fast" $(INSTALL) '.[plot]'
+	@touch $@
+
+$(VENV)/installed-for-tests: $(VENV)/build-tools $(SOURCES)
+	$(STEP) "compile and install genimg_fast and what its tests need" $(INSTALL) '.[test]'
+	@touch $@
+
+$(HARNESS): $(VENV)/build-tools $(SOURCES) $(wildcard tests/cuda/*.cpp tests/cuda/*.h tests/cuda/CMakeLists.txt)
+	$(STEP) "configure the CUDA kernels for the host" $(VENV)/bin/cmake --preset cuda-on-cpu -DPython_EXECUTABLE=$(CURDIR)/$(PY)
+	$(STEP) "compile the CUDA kernels for the host" $(VENV)/bin/cmake --build --preset cuda-on-cpu
+	@touch $@
+
+lint: $(VENV)/constraints.txt
+	$(PIP) pre-commit
+	$(VENV)/bin/pre-commit run --all-files
+
+clean:
+	rm -rf build demo dist wheelhouse $(VENV)
