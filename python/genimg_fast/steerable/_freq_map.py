@@ -17,9 +17,7 @@ class FreqMap:
 
     pyramid: tuple[int, ...]  # height, width, levels, order, analytic, downsample, table
     twidth: float
-    subset: tuple[
-        int, ...
-    ]  # of highpass residual, levels, lowpass residual: 0 for none, else 1 or a bit per orientation
+    subset: tuple[int, ...]  # of highpass residual, levels, lowpass residual: 0 for none, 1 or a bit per orientation
     scales: tuple[float, ...]  # of the same
     fused: bool  # whether the kernels do the transforms too
     real_part: bool = False  # synthesis only: bands are complex, but it is that of their real parts
