@@ -429,11 +429,11 @@ struct Plan {
 
   // Lays out what was added; chunks are whole tiles.
   void finish(int64_t tile) {
-    const int64_t chunk_size = tile * ceil_divide(ceil_divide(largest, tile), kMaxChunks);
+    const int64_t chunk_size = tile * (1 + largest / (tile * kMaxChunks));
     layout.chunk_size = static_cast<uint32_t>(chunk_size);
     Group* group = layout.group;
     for (int g = 0; g < layout.groups; ++g, ++group) {
-      group->chunks = group->size == 0 ? 0 : static_cast<uint32_t>(ceil_divide(group->size, chunk_size));
+      group->chunks = static_cast<uint32_t>(ceil_divide(group->size, chunk_size));
       group[1].first_segment = group->first_segment + rows[g];
       group[1].first_chunk = group->first_chunk + rows[g] * group->chunks;
       group[1].first_element = group->first_element + rows[g] * segment_stride(*group);
