@@ -1,1 +1,35 @@
-#include "bindings/torch.h"
+#include "bindings/steerable_freq_torch.h"
+
+#include "bindings/steerable_freq_schema.h"
+
+namespace genimg::bindings {
+namespace {
+
+using Ints = std::vector<int64_t>;
+using Floats = std::vector<double>;
+
+std::vector<Tensor> analysis_masks(const Tensor& spectrum, const Ints& pyramid, double twidth, const Ints& subset,
+                                   const Floats& scales) {
+  return run_analysis<InFrequency>(spectrum, freq_request(pyramid, twidth, subset, scales),
+                                   [](const auto& request, const auto&... rest) {
+                                     steerable::analysis_masks(request.pyramid, rest..., torch_executor());
+                                   });
+}
+
+Tensor synthesis_masks(const std::vector<Tensor>& spectra, const Ints& pyramid, double twidth, const Ints& subset,
+                       const Floats& scales) {
+  return run_synthesis<InFrequency>(spectra, freq_request(pyramid, twidth, subset, scales),
+                                    [](const auto& request, const auto&... rest) {
+                                      steerable::synthesis_masks(request.pyramid, rest..., torch_executor());
+                                    });
+}
+
+STABLE_TORCH_LIBRARY_FRAGMENT(genimg_fast, m) { define_steerable_freq_masks(m); }
+
+STABLE_TORCH_LIBRARY_IMPL(genimg_fast, CPU, m) {
+  m.impl("steerable_freq_analysis_masks", TORCH_BOX(&analysis_masks));
+  m.impl("steerable_freq_synthesis_masks", TORCH_BOX(&synthesis_masks));
+}
+
+}  // namespace
+}  // namespace genimg::bindings

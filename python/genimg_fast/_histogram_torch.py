@@ -193,8 +193,16 @@ class Tangent(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(direction: Tensor, *where: Any) -> Tensor:
-        return _linear("tangent", direction, *where)
+    def forward(
+        direction: Tensor,
+        image: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        target_mask: Tensor | None,
+        pooled: int,
+        method: int,
+    ) -> Tensor:
+        return _linear("tangent", direction, image, target, mask, target_mask, pooled, method)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -211,8 +219,16 @@ class Adjoint(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(direction: Tensor, *where: Any) -> Tensor:
-        return _linear("adjoint", direction, *where)
+    def forward(
+        direction: Tensor,
+        image: Tensor,
+        target: Tensor,
+        mask: Tensor | None,
+        target_mask: Tensor | None,
+        pooled: int,
+        method: int,
+    ) -> Tensor:
+        return _linear("adjoint", direction, image, target, mask, target_mask, pooled, method)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,0 +1,123 @@
+"""Checks of the arguments that texture models share. Each error names the argument, its value and what is accepted."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from genimg_fast.textures._analysis import ORDERS, Shape, auto_height, max_height
+from genimg_fast.textures._picture import MIN_SIDE, Kind, unpack
+
+
+def exemplars(image: Any) -> tuple[list[np.ndarray], Kind]:
+    """Return the planes of one picture or of a list of them, and the kind they share."""
+    if not isinstance(image, (list, tuple)):
+        planes, kind = unpack(image, "image")
+        return [planes], kind
+    if not image:
+        raise ValueError("image must be a picture or a list of at least one, got an empty list")
+    found = [unpack(one, f"image[{i}]") for i, one in enumerate(image)]
+    for i, (planes, kind) in enumerate(found):
+        _check_alike((f"image[{i}]", planes, kind), ("image[0]", *found[0]))
+    return [planes for planes, _ in found], found[0][1]
+
+
+def palettes(palette: Any, exemplar: np.ndarray, kind: Kind) -> list[np.ndarray]:
+    """Return the palette's planes in a list, which is empty for None."""
+    if palette is None:
+        return []
+    planes, own = unpack(palette, "palette")
+    _check_alike(("palette", planes, own), ("image", exemplar, kind))
+    return [planes]
+
+
+def _check_alike(one: tuple[str, np.ndarray, Kind], other: tuple[str, np.ndarray, Kind]) -> None:
+    (name, planes, kind), (name0, planes0, kind0) = one, other
+    for what, a, b in (
+        ("device", kind.device or "numpy", kind0.device or "numpy"),
+        ("dtype", kind.dtype, kind0.dtype),
+        ("number of channels", planes.shape[-3], planes0.shape[-3]),
+        ("batch shape", planes.shape[:-3], planes0.shape[:-3]),
+    ):
+        if a != b:
+            raise ValueError(f"{name} must have the {what} of {name0}, got {a} and {b}")
+
+
+def choice(name: str, value: Any, accepted: Sequence[str]) -> str:
+    if value not in accepted:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
+    return value
+
+
+def integer(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    number = operator.index(value)
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def size(value: Any, exemplar: Shape) -> Shape:
+    if value is None:
+        return exemplar
+    sides = tuple(value) if isinstance(value, Iterable) else (value, value)
+    if len(sides) != 2:
+        raise ValueError(f"size must be one integer or two (height, width), got {value!r}")
+    height, width = (integer("size", side, MIN_SIDE) for side in sides)
+    return height, width
+
+
+def height(value: Any, exemplars: Sequence[Shape], output: Shape) -> int:
+    exemplar = min(exemplars, key=min)
+    if value == "auto":
+        return auto_height(exemplar, output)
+    if isinstance(value, str):
+        raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
+    most = min(max_height(exemplar), max_height(output))
+    number = integer("height", value, 1)
+    if number > most:
+        sizes = f"an exemplar of {exemplar[0]}x{exemplar[1]} and a result of {output[0]}x{output[1]} pixels"
+        raise ValueError(f"height must be at most {most} for {sizes}, got {number}")
+    return number
+
+
+def order(value: Any, pyramid: str) -> int:
+    accepted = ORDERS[pyramid]
+    number = integer("order", value, 0)
+    if number not in accepted:
+        listed = ", ".join(map(str, accepted))
+        raise ValueError(f"order must be one of {listed} for the {pyramid} pyramid, got {number}")
+    return number
+
+
+def seeds(value: Any) -> tuple[list[int | None], bool]:
+    """Return the seeds and whether they make a batch."""
+    if value is None:
+        return [None], False
+    if not isinstance(value, Iterable):
+        return [integer("seed", value, 0)], False
+    found: list[int | None] = [integer("seed", one, 0) for one in value]
+    if not found:
+        raise ValueError("seed must be None, an integer or a list of at least one, got an empty list")
+    return found, True
+
+
+def weights(value: Any, n: int) -> list[float]:
+    """Return n weights with the sum 1."""
+    numbers = [1.0] * n if value is None else [float(w) for w in value]
+    if len(numbers) != n:
+        raise ValueError(f"weights must hold one number for each exemplar, which are {n}, got {len(numbers)}")
+    if not all(math.isfinite(w) and w > 0 for w in numbers):
+        raise ValueError(f"weights must be positive and finite, got {numbers}")
+    return [w / sum(numbers) for w in numbers]
+
+
+def tolerance(value: Any) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"tolerance must be 0 or a positive finite number, got {value!r}")
+    return float(value)
