@@ -189,10 +189,10 @@ __global__ void __launch_bounds__(kThreads)
                Pairs<const typename Key<T>::type> sorted, Flows<T> flows) {
   const Chunk chunk = find_chunk(layout, blockIdx.x);
   const auto row = find_row(layout, 1, chunk, sorted.keys);
-  const uint32_t end = row.m == 0 ? 0 : min(static_cast<uint32_t>(row.n), chunk.end);
-  for (uint32_t r = chunk.begin + threadIdx.x; r < end; r += kThreads) {
-    const int64_t at = chunk.element + r;
+  if (row.m == 0) return;
+  for (uint32_t r = chunk.begin + threadIdx.x; r < chunk.end && r < row.n; r += kThreads) {
     const Position p = find_position(row, method, r);
+    const int64_t at = chunk.element + r;
     const double d = direction[chunk.offset + sorted.positions[at]];
     flows.lower[at] = static_cast<uint32_t>(p.lower);
     flows.upper[at] = static_cast<uint32_t>(p.upper);
