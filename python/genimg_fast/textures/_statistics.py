@@ -47,8 +47,10 @@ class TextureStatistics:
             edges: "none", "periodic" or "mirror".
             analysis: The pyramid's kind, height and order; its shape need not be the exemplar's.
         """
+        if edges == "periodic":
+            planes = periodic_component(planes)
         principal = rotate(rotation, planes)
-        extended = {"none": lambda x: x, "periodic": periodic_component, "mirror": mirrored}[edges](principal)
+        extended = mirrored(principal) if edges == "mirror" else principal
         own = Analysis(analysis.pyramid, extended.shape[-2:], analysis.height, analysis.order)
         keep = without_mirror if edges == "mirror" else lambda band: band
         bands = {key: _sorted(keep(band)) / own.gain(band) for key, band in own(extended).items()}
