@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast.textures._analysis import ORDERS, Shape, auto_height, max_height
+from genimg_fast.textures._analysis import ORDERS, Shape, max_height
 from genimg_fast.textures._picture import MIN_SIDE, Kind, kind_of, unpack
 
 
@@ -72,13 +72,21 @@ def size(value: Any, exemplar: Shape) -> Shape:
     return height, width
 
 
-def height(value: Any, exemplars: Sequence[Shape], output: Shape) -> int:
+def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], output: Shape) -> int:
+    """Return the number of scales, for "auto" 4 where the exemplars' shorter side is 256 to 511 pixels.
+
+    It is one more each time that side doubles. So the coarsest band's period is a sixteenth of the exemplar: a coarser
+    one would hold too few independent samples to estimate a histogram from.
+    """
     exemplar = min(exemplars, key=min)
-    if value == "auto":
-        return auto_height(exemplar, output)
+    try:
+        most = min(max_height(pyramid, shape, order) for shape in (exemplar, output))
+    except ValueError as error:
+        raise ValueError(f"image and size do not suit the {pyramid} pyramid of order {order}: {error}") from None
     if isinstance(value, str):
-        raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
-    most = min(max_height(exemplar), max_height(output))
+        if value != "auto":
+            raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
+        return min(max(1, min(exemplar).bit_length() - 5), most)
     number = integer("height", value, 1)
     if number > most:
         sizes = f"an exemplar of {exemplar[0]}x{exemplar[1]} and a result of {output[0]}x{output[1]} pixels"

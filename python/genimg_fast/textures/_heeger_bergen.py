@@ -91,8 +91,9 @@ def heeger_bergen(
     check.choice("mixture", mixture, MIXTURES)
     check.choice("update", update, tuple(UPDATES))
     shape = check.size(size, pictures[0].shape[-2:])
-    scales = check.height(height, [p.shape[-2:] for p in pictures + palettes], shape)
-    analysis = Analysis(pyramid, shape, scales, check.order(order, pyramid))
+    order = check.order(order, pyramid)
+    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures + palettes], shape)
+    analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
     watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
 
@@ -110,7 +111,8 @@ def heeger_bergen(
     statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
     if palettes:
         sources = [measure([palettes[0][index]], [1.0]) for index in np.ndindex(*batch)]
-        statistics = [s.with_palette(other) for s, other in zip(statistics, sources, strict=True)]
+        gain = analysis.lowpass_gain()
+        statistics = [s.with_palette(other, gain) for s, other in zip(statistics, sources, strict=True)]
     if not statistics:
         return picture(noise)
     synthesis = Synthesis(statistics, len(seeds), analysis, kind)
