@@ -1,8 +1,8 @@
 #include "histogram/histogram.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <limits>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -57,17 +57,40 @@ bool takes_part(const Pool<T>& pool, int64_t i) {
 
 // ---- Sorting --------------------------------------------------------------------------------------------------------
 
-// Enough buckets that the fullest of a bell-shaped distribution can still be sorted in registers.
-constexpr int64_t kMeanBucket = 64;
+constexpr int64_t kMeanBucket = 96;
+
+// Finite values that take part, spread over the pool; returns how many.
+template <typename T>
+int64_t take_sample(const Pool<T>& pool, T* sample, int64_t size) {
+  int64_t taken = 0;
+  for (int64_t j = 0; j < size; ++j) {
+    const int64_t begin = pool.size * j / size, length = pool.size * (j + 1) / size - begin;
+    const int64_t i = begin + j * 7919 % length;  // not a constant step: textures have periods
+    if (takes_part(pool, i) && std::isfinite(pool.values[i])) sample[taken++] = pool.values[i];
+  }
+  return taken;
+}
 
 template <typename T>
-BucketMap<T> bucket_map(const Kernels<T>& k, const Pool<T>& pool) {
-  T low, high;
-  k.range(pool.values, pool.mask, pool.size, &low, &high);
-  if (!(low < high)) return {low <= high ? low : T(0), T(1), 1};
-  const int count = static_cast<int>(std::clamp<int64_t>(pool.size / kMeanBucket, 1, kMaxBuckets));
-  constexpr T largest = std::numeric_limits<T>::max();
-  return {low, std::min(count / std::min(high - low, largest), largest), count};
+BucketMap<T> bucket_map(const Pool<T>& pool) {
+  constexpr int64_t kMaxSample = 1024;
+  T sample[kMaxSample];
+  BucketMap<T> map;
+  const int64_t buckets = std::clamp<int64_t>(pool.size / kMeanBucket, 1, kMaxBuckets);
+  const int64_t taken = buckets == 1 ? 0 : take_sample(pool, sample, std::min(2 * buckets, kMaxSample));
+  if (taken == 0) return map;
+  std::nth_element(sample, sample + taken / 2, sample + taken);
+  map.center = sample[taken / 2];
+  int64_t counts[kCells] = {};
+  for (int64_t j = 0; j < taken; ++j) ++counts[cell_of(distance_key(sample[j], map.center))];
+  for (int64_t cell = 0, below = 0, first = 0; cell < kCells; ++cell) {
+    below += counts[cell];
+    const int64_t end = (2 * below * buckets + taken) / (2 * taken);
+    map.cells[cell] = static_cast<uint32_t>(std::min(first, buckets - 1) | (end - first) << 16);
+    first = end;
+  }
+  map.count = static_cast<int>(buckets);
+  return map;
 }
 
 // The pool's elements (records, or keys alone), divided into buckets.
@@ -75,7 +98,7 @@ template <typename T, typename E>
 struct Buckets {
   explicit Buckets(const Pool<T>& pool) : elements(pool.size), spare(pool.size) {
     const Kernels<T>& k = kernels<T>();
-    const BucketMap<T> map = bucket_map(k, pool);
+    const BucketMap<T> map = bucket_map(pool);
     count = map.count;
     Scratch<uint16_t> bucket(pool.size);
     k.classify(pool.values, pool.mask, pool.size, map, bucket.get(), starts + 1);
@@ -204,21 +227,27 @@ void for_positions(Sorted<R> sorted, int64_t n, Method method, Visit&& visit) {
   for (int64_t r = 0; r < n; ++r) visit(r, cursor.value_position(r + 1, n));
 }
 
-// Whether targets[r] is reference.values[r]: for as many values by rank, and by value too where all are distinct.
-template <typename R>
-bool targets_are_reference(Sorted<R> sorted, int64_t n, Method method) {
-  if (n != sorted.size) return false;
-  if (method == Method::rank) return true;
-  bool distinct = true;
-  for (int64_t j = 1; j < n; ++j) distinct &= sorted.values[j - 1] < sorted.values[j];
-  return distinct;
-}
-
 // ---- Matching one segment -------------------------------------------------------------------------------------------
 
-// targets[r] is what the source value with r + 1 source values at or below it becomes.
+// targets[r] is what the source value with r + 1 source values at or below it becomes. For as many source as reference
+// values this is S[r], but by value inside runs of equal reference values.
+template <typename T>
+void fill_targets_of_equal_size(Sorted<T> sorted, Method method, T* targets) {
+  const T* const s = sorted.values;
+  std::copy(s, s + sorted.size, targets);
+  if (method == Method::rank) return;
+  for (int64_t begin = 0, end; begin < sorted.size; begin = end) {
+    end = begin + 1;
+    while (end < sorted.size && s[end] == s[begin]) ++end;
+    for (int64_t q = begin + 1; q < end; ++q)
+      targets[q - 1] = result<T>(sorted, value_position({q, 0}, sorted.size, begin, end));
+  }
+}
+
 template <typename T, typename R>
 void fill_targets(Sorted<R> sorted, int64_t n, Method method, T* targets) {
+  if constexpr (std::is_same_v<T, R>)
+    if (n == sorted.size) return fill_targets_of_equal_size(sorted, method, targets);
   for_positions(sorted, n, method, [&](int64_t r, const Position& p) { targets[r] = result<T>(sorted, p); });
 }
 
@@ -256,10 +285,10 @@ void match_reals(const Pool<T>& source, Sorted<T> reference, Method method, T* o
   Buckets<T, Record<T>> buckets(source);
   const int64_t present = buckets.present();
   if (present < source.size) copy_absent(source, out);
-  const bool direct = targets_are_reference(reference, present, method);
+  const bool direct = present == reference.size && method == Method::rank;
   const Scratch<T> own(direct ? 0 : present);
-  if (!direct) fill_targets(reference, present, method, own.get());
   const T* const targets = direct ? reference.values : own.get();
+  if (!direct) fill_targets(reference, present, method, own.get());
   const auto write = method == Method::rank ? kernels<T>().write_by_rank : kernels<T>().write_by_value;
   buckets.for_each([&](Record<T>* records, Record<T>* spare, int64_t n, int64_t first) {
     write(records, spare, n, targets + first, out);

@@ -300,43 +300,12 @@ void write_sorted(typename Key<T>::type* keys, typename Key<T>::type* spare, int
 // ---------------------------------------------------------------------------------
 
 template <typename T>
-void range(const T* values, const uint8_t* mask, int64_t n, T* low, T* high) {
-  using V = typename Vector<T>::type;
-  constexpr int lanes = Vector<T>::lanes;
-  constexpr T infinity = __builtin_inf();
-  T least = infinity, greatest = -infinity;
-  int64_t i = 0;
-  if (mask == nullptr) {
-    V vector_least = V{} + infinity, vector_greatest = V{} - infinity;
-    for (; i + lanes <= n; i += lanes) {
-      const V x = load<V>(values + i);
-      const auto finite = (x - x == V{});
-      const V upper = finite ? x : V{} + infinity, lower = finite ? x : V{} - infinity;
-      vector_least = upper < vector_least ? upper : vector_least;
-      vector_greatest = lower > vector_greatest ? lower : vector_greatest;
-    }
-    for (int lane = 0; lane < lanes; ++lane) {
-      least = vector_least[lane] < least ? vector_least[lane] : least;
-      greatest = vector_greatest[lane] > greatest ? vector_greatest[lane] : greatest;
-    }
-  }
-  for (; i < n; ++i) {
-    const T x = values[i];
-    if ((mask != nullptr && mask[i] == 0) || x - x != 0) continue;
-    least = x < least ? x : least;
-    greatest = x > greatest ? x : greatest;
-  }
-  *low = least;
-  *high = greatest;
-}
-
-template <typename T>
-void classify(const T* values, const uint8_t* mask, int64_t n, BucketMap<T> map, uint16_t* buckets, uint32_t* counts) {
-  const T last = static_cast<T>(map.count - 1);
+void classify(const T* values, const uint8_t* mask, int64_t n, const BucketMap<T>& map, uint16_t* buckets,
+              uint32_t* counts) {
   for (int64_t i = 0; i < n; ++i) {
-    const T x = values[i], scaled = (x - map.low) * map.scale;
-    const T inside = scaled > 0 ? (scaled < last ? scaled : last) : T(0);
-    buckets[i] = static_cast<uint16_t>(x == x ? static_cast<int32_t>(inside) : map.count);
+    const uint32_t key = distance_key(values[i], map.center), cell = map.cells[cell_of(key)];
+    const uint32_t bucket = (cell & 0xffff) + ((((key & 0x7fffff) >> 4) * (cell >> 16)) >> 19);
+    buckets[i] = static_cast<uint16_t>(values[i] == values[i] ? bucket : map.count);
   }
   if (mask != nullptr)
     for (int64_t i = 0; i < n; ++i) buckets[i] = mask[i] != 0 ? buckets[i] : static_cast<uint16_t>(map.count);
@@ -366,8 +335,8 @@ void scatter_keys(const T* values, const uint16_t* buckets, int64_t n, uint32_t*
 
 template <typename T>
 constexpr Kernels<T> table() {
-  return {&range<T>,         &classify<T>,       &scatter<T>,     &scatter_keys<T>,
-          &write_by_rank<T>, &write_by_value<T>, &write_order<T>, &write_sorted<T>};
+  return {&classify<T>,       &scatter<T>,     &scatter_keys<T>, &write_by_rank<T>,
+          &write_by_value<T>, &write_order<T>, &write_sorted<T>};
 }
 
 }  // namespace

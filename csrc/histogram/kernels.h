@@ -1,9 +1,9 @@
 // The CPU's sort, one table of functions per instruction set (kernels.cpp).
 //
-// One pass brings the pool's values into buckets of about 100 by an affine map of the value; each bucket is then sorted
-// in vector registers by a network, on 32-bit words of (truncated key, place in the bucket). Large buckets, where many
-// values crowd, are divided again by an affine map of their keys. The order is total (key, then index), so it does not
-// depend on the map, on the vector length or on who sorts which bucket.
+// One pass brings the pool's values into buckets of about 100; each bucket is then sorted in vector registers by a
+// network, on 32-bit words of (truncated key, place in the bucket). A bucket too large for that is divided again by an
+// affine map of its keys. The order is total (key, then index), so it does not depend on the map, on the vector length
+// or on who sorts which bucket.
 #pragma once
 
 #include <stdint.h>
@@ -32,21 +32,31 @@ struct Record<double> {
 };
 
 constexpr int kMaxBuckets = 4096;
+constexpr int kCells = 512;
 
-// Bucket of x: the integer part of (x - low) * scale, in [0, count); what takes no part goes to the bucket `count`.
+// Which bucket a value goes to, a number in [0, count) that never falls as the value grows; what takes no part goes to
+// the bucket `count`. The distance from a center is divided into cells by its sign and its power of two, and each cell
+// evenly into as many buckets as a sample of the pool asks for: bell-shaped, heavy-tailed and flat pools all come out
+// nearly even.
 template <typename T>
 struct BucketMap {
-  T low = 0, scale = 1;
+  T center = 0;
   int count = 1;
+  uint32_t cells[kCells] = {};  // first bucket, and the number of buckets << 16
 };
+
+GENIMG_HD int cell_of(uint32_t key) { return static_cast<int>(key >> 23); }
+
+template <typename T>
+GENIMG_HD uint32_t distance_key(T x, T center) {
+  return key_of(static_cast<float>(x - center));
+}
 
 template <typename T>
 struct Kernels {
   using K = typename Key<T>::type;
-  // Smallest and largest finite value that takes part; low > high where there is none.
-  void (*range)(const T* values, const uint8_t* mask, int64_t n, T* low, T* high);
   // Writes each value's bucket and adds to counts[0 .. map.count].
-  void (*classify)(const T* values, const uint8_t* mask, int64_t n, BucketMap<T> map, uint16_t* buckets,
+  void (*classify)(const T* values, const uint8_t* mask, int64_t n, const BucketMap<T>& map, uint16_t* buckets,
                    uint32_t* counts);
   // places[b]: where the bucket's next record goes; advanced. The pixels are first, first + 1, ...
   void (*scatter)(const T* values, const uint16_t* buckets, int64_t n, uint32_t first, uint32_t* places,
