@@ -1,1 +1,434 @@
 #include "histogram/histogram.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "common/isa.h"
+#include "common/scratch.h"
+#include "histogram/kernels.h"
+
+namespace genimg::histogram {
+
+#define GENIMG_TABLES(level)                   \
+  namespace level {                            \
+  extern const Kernels<float> float_kernels;   \
+  extern const Kernels<double> double_kernels; \
+  }
+GENIMG_TABLES(baseline)
+#if defined(__x86_64__)
+GENIMG_TABLES(v3)
+GENIMG_TABLES(v4)
+GENIMG_TABLES(v4x)
+#endif
+#undef GENIMG_TABLES
+
+template <typename T>
+const Kernels<T>& kernels() {
+  static const Kernels<T>& table = [](Isa isa) -> const Kernels<T>& {
+    constexpr bool is_float = std::is_same_v<T, float>;
+    const auto pick = [](const Kernels<float>& f, const Kernels<double>& d) -> const Kernels<T>& {
+      if constexpr (is_float)
+        return f;
+      else
+        return d;
+    };
+#if defined(__x86_64__)
+    if (isa == Isa::v4x) return pick(v4x::float_kernels, v4x::double_kernels);
+    if (isa == Isa::v4) return pick(v4::float_kernels, v4::double_kernels);
+    if (isa == Isa::v3) return pick(v3::float_kernels, v3::double_kernels);
+#endif
+    return pick(baseline::float_kernels, baseline::double_kernels);
+  }(active_isa());
+  return table;
+}
+
+namespace {
+
+template <typename T>
+bool takes_part(const Pool<T>& pool, int64_t i) {
+  if (pool.mask != nullptr && pool.mask[i] == 0) return false;
+  return pool.values[i] == pool.values[i];
+}
+
+// ---- Sorting --------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kMeanBucket = 96;
+
+// Finite values that take part, spread over the pool; returns how many.
+template <typename T>
+int64_t take_sample(const Pool<T>& pool, T* sample, int64_t size) {
+  int64_t taken = 0;
+  for (int64_t j = 0; j < size; ++j) {
+    const int64_t begin = pool.size * j / size, length = pool.size * (j + 1) / size - begin;
+    const int64_t i = begin + j * 7919 % length;  // not a constant step: textures have periods
+    if (takes_part(pool, i) && std::isfinite(pool.values[i])) sample[taken++] = pool.values[i];
+  }
+  return taken;
+}
+
+template <typename T>
+BucketMap<T> bucket_map(const Pool<T>& pool) {
+  constexpr int64_t kMaxSample = 1024;
+  T sample[kMaxSample];
+  BucketMap<T> map;
+  const int64_t buckets = std::clamp<int64_t>(pool.size / kMeanBucket, 1, kMaxBuckets);
+  const int64_t taken = buckets == 1 ? 0 : take_sample(pool, sample, std::min(2 * buckets, kMaxSample));
+  if (taken == 0) return map;
+  std::nth_element(sample, sample + taken / 2, sample + taken);
+  map.center = sample[taken / 2];
+  int64_t counts[kCells] = {};
+  for (int64_t j = 0; j < taken; ++j) ++counts[cell_of(distance_key(sample[j], map.center))];
+  for (int64_t cell = 0, below = 0, first = 0; cell < kCells; ++cell) {
+    below += counts[cell];
+    const int64_t end = (2 * below * buckets + taken) / (2 * taken);
+    map.cells[cell] = static_cast<uint32_t>(std::min(first, buckets - 1) | (end - first) << 16);
+    first = end;
+  }
+  map.count = static_cast<int>(buckets);
+  return map;
+}
+
+// The pool's elements (records, or keys alone), divided into buckets.
+template <typename T, typename E>
+struct Buckets {
+  explicit Buckets(const Pool<T>& pool) : elements(pool.size), spare(pool.size) {
+    const Kernels<T>& k = kernels<T>();
+    const BucketMap<T> map = bucket_map(pool);
+    count = map.count;
+    Scratch<uint16_t> bucket(pool.size);
+    k.classify(pool.values, pool.mask, pool.size, map, bucket.get(), starts + 1);
+    for (int b = 0; b <= count; ++b) starts[b + 1] += starts[b];
+    uint32_t places[kMaxBuckets + 1];
+    std::copy(starts, starts + count + 1, places);
+    if constexpr (std::is_same_v<E, Record<T>>)
+      k.scatter(pool.values, bucket.get(), pool.size, 0, places, elements.get());
+    else
+      k.scatter_keys(pool.values, bucket.get(), pool.size, places, elements.get());
+  }
+
+  int64_t present() const { return starts[count]; }
+
+  // visit(elements, spare, n, rank of the first) for each bucket of values that take part
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (int b = 0; b < count; ++b)
+      visit(elements.get() + starts[b], spare.get() + starts[b], starts[b + 1] - starts[b], starts[b]);
+  }
+
+  Scratch<E> elements, spare;
+  int count;
+  uint32_t starts[kMaxBuckets + 2] = {};  // what takes no part lies between starts[count] and starts[count + 1]
+};
+
+// The pool's pixels by value, ties in raster order, those that take no part last; returns how many take part.
+template <typename T>
+int64_t order(const Pool<T>& pool, uint32_t* out) {
+  Buckets<T, Record<T>> buckets(pool);
+  buckets.for_each([&](Record<T>* records, Record<T>* spare, int64_t n, int64_t first) {
+    kernels<T>().write_order(records, spare, n, out + first);
+  });
+  for (int64_t r = buckets.present(); r < pool.size; ++r) out[r] = buckets.elements[r].index();
+  return buckets.present();
+}
+
+template <typename T>
+constexpr int64_t kCodes = int64_t{1} << (8 * sizeof(T));
+
+template <typename T>
+void count_codes(const Pool<T>& pool, int64_t* counts) {
+  std::fill(counts, counts + kCodes<T>, 0);
+  for (int64_t i = 0; i < pool.size; ++i)
+    if (takes_part(pool, i)) ++counts[pool.values[i]];
+}
+
+// What takes part, ascending; returns how many.
+template <typename T>
+int64_t sort_present(const Pool<T>& pool, T* sorted) {
+  if constexpr (std::is_integral_v<T>) {
+    Scratch<int64_t> counts(kCodes<T>);
+    count_codes(pool, counts.get());
+    T* end = sorted;
+    for (int64_t code = 0; code < kCodes<T>; ++code) end = std::fill_n(end, counts[code], static_cast<T>(code));
+    return end - sorted;
+  } else {
+    using K = typename Key<T>::type;
+    Buckets<T, K> buckets(pool);
+    buckets.for_each([&](K* keys, K* spare, int64_t n, int64_t first) {
+      kernels<T>().write_sorted(keys, spare, n, sorted + first);
+    });
+    return buckets.present();
+  }
+}
+
+// ---- The reference --------------------------------------------------------------------------------------------------
+
+// A sorted reference without what takes no part.
+template <typename R>
+struct Sorted {
+  const R* values = nullptr;
+  int64_t size = 0;
+};
+
+// The run of equal values around an index that never goes back: found from the last one in steps that double, since
+// neighbouring queries are near each other.
+template <typename R>
+class RunCursor {
+ public:
+  explicit RunCursor(Sorted<R> sorted) : sorted_(sorted) {}
+
+  Position value_position(int64_t a, int64_t n) {
+    const Quantile q = quantile(a, n, sorted_.size);
+    if (q.quotient >= sorted_.size) return {sorted_.size - 1, sorted_.size - 1, 0};
+    seek(q.quotient);
+    return histogram::value_position(q, n, begin_, end_);
+  }
+
+ private:
+  void seek(int64_t index) {
+    if (index < end_) return;
+    const R* const s = sorted_.values;
+    const R x = s[index];
+    int64_t step = 1;
+    while (index - step >= end_ && s[index - step] == x) step *= 2;
+    begin_ = run_begin(s, std::max(end_, index - step), index, x);
+    step = 1;
+    while (index + step < sorted_.size && s[index + step] == x) step *= 2;
+    end_ = run_end(s, index, std::min(sorted_.size, index + step), x);
+  }
+
+  Sorted<R> sorted_;
+  int64_t begin_ = 0, end_ = 0;
+};
+
+// An integer result is interpolated in double.
+template <typename T, typename R>
+T result(Sorted<R> sorted, const Position& p) {
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(round_to_even(
+        mix(static_cast<double>(sorted.values[p.lower]), static_cast<double>(sorted.values[p.upper]), p.weight),
+        kCodes<T> - 1));
+  else
+    return mix(sorted.values[p.lower], sorted.values[p.upper], p.weight);
+}
+
+// Calls visit(r, position) for the ranks 0 .. n - 1 of a source without ties.
+template <typename R, typename Visit>
+void for_positions(Sorted<R> sorted, int64_t n, Method method, Visit&& visit) {
+  if (method == Method::rank) {
+    for (int64_t r = 0; r < n; ++r) visit(r, rank_position(r, n, sorted.size));
+    return;
+  }
+  RunCursor<R> cursor(sorted);
+  for (int64_t r = 0; r < n; ++r) visit(r, cursor.value_position(r + 1, n));
+}
+
+// ---- Matching one segment -------------------------------------------------------------------------------------------
+
+// targets[r] is what the source value with r + 1 source values at or below it becomes. For as many source as reference
+// values this is S[r], but by value inside runs of equal reference values.
+template <typename T>
+void fill_targets_of_equal_size(Sorted<T> sorted, Method method, T* targets) {
+  const T* const s = sorted.values;
+  std::copy(s, s + sorted.size, targets);
+  if (method == Method::rank) return;
+  for (int64_t begin = 0, end; begin < sorted.size; begin = end) {
+    end = begin + 1;
+    while (end < sorted.size && s[end] == s[begin]) ++end;
+    for (int64_t q = begin + 1; q < end; ++q)
+      targets[q - 1] = result<T>(sorted, value_position({q, 0}, sorted.size, begin, end));
+  }
+}
+
+template <typename T, typename R>
+void fill_targets(Sorted<R> sorted, int64_t n, Method method, T* targets) {
+  if constexpr (std::is_same_v<T, R>)
+    if (n == sorted.size) return fill_targets_of_equal_size(sorted, method, targets);
+  for_positions(sorted, n, method, [&](int64_t r, const Position& p) { targets[r] = result<T>(sorted, p); });
+}
+
+template <typename T>
+void copy_absent(const Pool<T>& source, T* out) {
+  if (out != source.values) std::memmove(out, source.values, source.size * sizeof(T));
+}
+
+// For method value: the last index of the run of equal values that holds rank r, for all r, in r's place.
+template <typename T>
+struct TieWalk {
+  const Pool<T>& source;
+  const uint32_t* order;
+  int64_t present;
+
+  template <typename Visit>
+  void operator()(Visit&& visit) const {  // visit(r, last)
+    for (int64_t begin = 0, end; begin < present; begin = end) {
+      end = begin + 1;
+      while (end < present && source.values[order[end]] == source.values[order[begin]]) ++end;
+      for (int64_t r = begin; r < end; ++r) visit(r, end - 1);
+    }
+  }
+};
+
+template <typename T, typename Visit>
+void for_ranks(const Pool<T>& source, const uint32_t* order, int64_t present, Method method, Visit&& visit) {
+  if (method == Method::value) return TieWalk<T>{source, order, present}(visit);
+  for (int64_t r = 0; r < present; ++r) visit(r, r);
+}
+
+template <typename T>
+void match_reals(const Pool<T>& source, Sorted<T> reference, Method method, T* out) {
+  if (reference.size == 0) return copy_absent(source, out);
+  Buckets<T, Record<T>> buckets(source);
+  const int64_t present = buckets.present();
+  if (present < source.size) copy_absent(source, out);
+  const bool direct = present == reference.size && method == Method::rank;
+  const Scratch<T> own(direct ? 0 : present);
+  const T* const targets = direct ? reference.values : own.get();
+  if (!direct) fill_targets(reference, present, method, own.get());
+  const auto write = method == Method::rank ? kernels<T>().write_by_rank : kernels<T>().write_by_value;
+  buckets.for_each([&](Record<T>* records, Record<T>* spare, int64_t n, int64_t first) {
+    write(records, spare, n, targets + first, out);
+  });
+}
+
+template <typename T, typename R>
+void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T* out) {
+  if (reference.size == 0) return copy_absent(source, out);
+  Scratch<int64_t> counts(kCodes<T>);
+  count_codes(source, counts.get());
+  int64_t present = 0;
+  for (int64_t code = 0; code < kCodes<T>; ++code) present += counts[code];
+  if (method == Method::rank) {
+    Scratch<T> targets(present);
+    fill_targets(reference, present, method, targets.get());
+    int64_t below = 0;
+    for (int64_t code = 0; code < kCodes<T>; ++code) below += std::exchange(counts[code], below);
+    for (int64_t i = 0; i < source.size; ++i)
+      out[i] = takes_part(source, i) ? targets[counts[source.values[i]]++] : source.values[i];
+    return;
+  }
+  Scratch<T> table(kCodes<T>);
+  RunCursor<R> cursor(reference);
+  int64_t below = 0;
+  for (int64_t code = 0; code < kCodes<T>; ++code) {
+    if (counts[code] == 0) continue;
+    below += counts[code];
+    table[code] = result<T>(reference, cursor.value_position(below, present));
+  }
+  for (int64_t i = 0; i < source.size; ++i) out[i] = takes_part(source, i) ? table[source.values[i]] : source.values[i];
+}
+
+}  // namespace
+
+template <typename T, typename R>
+void match(const Segment<T>* segments, int64_t count, const Reference<R>* references, int64_t reference_count,
+           Method method, const Executor& executor) {
+  std::vector<Sorted<R>> sorted(reference_count);
+  std::vector<std::unique_ptr<Scratch<R>>> storage(reference_count);
+  parallel_for(executor, 0, reference_count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Pool<R>& pool = references[i].pool;
+      if (references[i].is_sorted) {
+        sorted[i] = {pool.values, count_present(pool.values, pool.size)};
+        continue;
+      }
+      storage[i] = std::make_unique<Scratch<R>>(pool.size);
+      sorted[i] = {storage[i]->get(), sort_present(pool, storage[i]->get())};
+    }
+  });
+  parallel_for(executor, 0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const Segment<T>& s = segments[i];
+      if constexpr (std::is_integral_v<T>)
+        match_integers(s.source, sorted[s.reference], method, s.out);
+      else
+        match_reals(s.source, sorted[s.reference], method, s.out);
+    }
+  });
+}
+
+template <typename T>
+void sort(const Pool<T>* pools, T* const* sorted, int64_t count, const Executor& executor) {
+  parallel_for(executor, 0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t present = sort_present(pools[i], sorted[i]);
+      std::fill(sorted[i] + present, sorted[i] + pools[i].size, value_of<T>(Key<T>::absent));
+    }
+  });
+}
+
+// ---- The derivative by the reference --------------------------------------------------------------------------------
+
+namespace {
+
+// Calls visit(source pixel, lower reference pixel, upper reference pixel, weight of the upper one), in the order of the
+// source values.
+template <typename T, typename Visit>
+void for_entries(const LinearSegment<T>& s, Method method, Visit&& visit) {
+  Scratch<uint32_t> source_order(s.source.size), reference_order(s.reference.size);
+  const int64_t n = order(s.source, source_order.get()), m = order(s.reference, reference_order.get());
+  if (n == 0 || m == 0) return;
+  Scratch<T> values(m);
+  for (int64_t j = 0; j < m; ++j) values[j] = s.reference.values[reference_order[j]];
+  RunCursor<T> cursor({values.get(), m});
+  for_ranks(s.source, source_order.get(), n, method, [&](int64_t r, int64_t last) {
+    const Position p = method == Method::rank ? rank_position(r, n, m) : cursor.value_position(last + 1, n);
+    visit(source_order[r], reference_order[p.lower], reference_order[p.upper], p.weight);
+  });
+}
+
+}  // namespace
+
+template <typename T>
+void tangent(const LinearSegment<T>* segments, int64_t count, Method method, const Executor& executor) {
+  parallel_for(executor, 0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const LinearSegment<T>& s = segments[i];
+      std::fill(s.out, s.out + s.source.size, T(0));
+      for_entries(s, method, [&](uint32_t pixel, uint32_t lower, uint32_t upper, double weight) {
+        const double low = s.direction[lower];
+        s.out[pixel] = static_cast<T>(weight == 0 ? low : (1 - weight) * low + weight * s.direction[upper]);
+      });
+    }
+  });
+}
+
+template <typename T>
+void adjoint(const LinearSegment<T>* segments, int64_t count, Method method, const Executor& executor) {
+  parallel_for(executor, 0, count, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const LinearSegment<T>& s = segments[i];
+      Scratch<double> sums(s.reference.size);
+      std::fill(sums.get(), sums.get() + s.reference.size, 0.0);
+      for_entries(s, method, [&](uint32_t pixel, uint32_t lower, uint32_t upper, double weight) {
+        sums[lower] += (1 - weight) * s.direction[pixel];
+        if (weight != 0) sums[upper] += weight * s.direction[pixel];
+      });
+      for (int64_t j = 0; j < s.reference.size; ++j) s.out[j] = static_cast<T>(sums[j]);
+    }
+  });
+}
+
+#define GENIMG_MATCH(T, R) \
+  template void match(const Segment<T>*, int64_t, const Reference<R>*, int64_t, Method, const Executor&);
+GENIMG_MATCH(float, float)
+GENIMG_MATCH(double, double)
+GENIMG_MATCH(uint8_t, uint8_t)
+GENIMG_MATCH(uint8_t, float)
+GENIMG_MATCH(uint16_t, uint16_t)
+GENIMG_MATCH(uint16_t, float)
+#undef GENIMG_MATCH
+
+#define GENIMG_REALS(T)                                                             \
+  template void sort(const Pool<T>*, T* const*, int64_t, const Executor&);          \
+  template void tangent(const LinearSegment<T>*, int64_t, Method, const Executor&); \
+  template void adjoint(const LinearSegment<T>*, int64_t, Method, const Executor&);
+GENIMG_REALS(float)
+GENIMG_REALS(double)
+#undef GENIMG_REALS
+
+}  // namespace genimg::histogram

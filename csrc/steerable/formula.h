@@ -3,9 +3,17 @@
 //
 // With l = log2 of the radius (1 at half the sampling rate) and w the transition width in octaves,
 //   high(l) = sin(pi/2 * clip(1 + l/w, 0, 1)),  low(l) = sqrt(1 - high(l)^2) = sin(pi/2 * clip(-l/w, 0, 1)),
-//   highpass residual: high(l);  band i: prod_{j<=i} low(l + j) * high(l + i + 1);  lowpass: prod_{j<=levels} low(l + j)
+//   highpass residual: high(l);  band i: prod_{j<=i} low(l + j) * high(l + i + 1);  lowpass: prod_{j<=levels} low(l +
+//   j)
 // (Portilla & Simoncelli 2000, eq. 3-5, with the half-octave raised cosine of the authors' code.)
+//
+// Two ways to evaluate them (freq.h): `Exact` masks take the functions themselves, `Table` masks what pyrtools 1.1.1
+// has in their place, linear interpolation between samples 1/256 of the transition and pi/1024 of the angle apart. The
+// samples are computed where they are needed.
 #pragma once
+
+#include <math.h>
+#include <stdint.h>
 
 #include "common/host_device.h"
 
@@ -67,28 +75,50 @@ GENIMG_HD T clip01(T x, S) {
   return x > zero + S(1) ? zero + S(1) : x;
 }
 
-// The radial transitions; l is log2 of the radius, inverse_width = 1 / twidth.
-template <typename T, typename S>
-GENIMG_HD T high(T l, S inverse_width) {
-  return sine_quarter(clip01(l * inverse_width + S(1), S()));
+template <typename S>
+GENIMG_HD S between(S left, S right, S fraction) {
+  return left + (right - left) * fraction;
 }
-template <typename T, typename S>
+
+struct Exact {
+  static constexpr bool is_table = false;
+  template <typename T>
+  GENIMG_HD T transition(T x) {
+    return sine_quarter(x);
+  }
+};
+struct Table {
+  static constexpr bool is_table = true;
+  template <typename S>
+  GENIMG_HD S transition(S x) {
+    const S steps = 256, position = x * steps;
+    const int k = position < steps ? static_cast<int>(position) : 255;
+    return between(sine_quarter(k / steps), sine_quarter((k + 1) / steps), position - k);
+  }
+};
+
+// The radial transitions; l is log2 of the radius, inverse_width = 1 / twidth.
+template <typename Masks = Exact, typename T, typename S>
+GENIMG_HD T high(T l, S inverse_width) {
+  return Masks::transition(clip01(l * inverse_width + S(1), S()));
+}
+template <typename Masks = Exact, typename T, typename S>
 GENIMG_HD T low(T l, S inverse_width) {
-  return sine_quarter(clip01(-l * inverse_width, S()));
+  return Masks::transition(clip01(-l * inverse_width, S()));
 }
 
 // low(l) * low(l + 1) * ... * low(l + last): what is left after the lowpass filters 0 .. last. `overlap` is
 // ceil(twidth): a factor that is more than that many octaves above another one is 1 wherever the other is not 0.
-template <typename T, typename S>
+template <typename Masks = Exact, typename T, typename S>
 GENIMG_HD T low_product(T l, int last, int overlap, S inverse_width) {
-  T product = low(l + S(last), inverse_width);
-  for (int j = last - 1; j >= 0 && j > last - overlap; --j) product = product * low(l + S(j), inverse_width);
+  T product = low<Masks>(l + S(last), inverse_width);
+  for (int j = last - 1; j >= 0 && j > last - overlap; --j) product = product * low<Masks>(l + S(j), inverse_width);
   return product;
 }
 
-template <typename T, typename S>
+template <typename Masks = Exact, typename T, typename S>
 GENIMG_HD T band_radial(T l, int level, int overlap, S inverse_width) {
-  return low_product(l, level, overlap, inverse_width) * high(l + S(level + 1), inverse_width);
+  return low_product<Masks>(l, level, overlap, inverse_width) * high<Masks>(l + S(level + 1), inverse_width);
 }
 
 // base^exponent for a small non-negative integer exponent; 0^0 = 1.
@@ -98,6 +128,174 @@ GENIMG_HD T power(T base, int exponent) {
   T result = base * S(0) + S(1);
   for (int k = 0; k < exponent; ++k) result = result * base;
   return result;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Whole masks at one frequency, for scalar loops on host and device
+// ---------------------------------------------------------------------------------------------------------------------
+
+// What the masks need to know of a pyramid, copied by value to kernels; masks.h fills it in. S is float or double.
+template <typename S>
+struct MaskParameters {
+  int64_t height, width;   // of the image
+  S step_x, step_y;        // 2 / width, 2 / height: one index, where half the sampling rate is 1
+  S inverse_width, gain;   // 1 / twidth; c of the angular function c cos^order
+  S cosine[16], sine[16];  // of the angles pi b / orientations
+  int levels, order, overlap;
+  bool analytic, downsample;
+};
+
+// Height or width of a level: it halves, rounded up, with each.
+GENIMG_HD int64_t level_length(int64_t length, int level, bool downsample) {
+  return downsample ? (length + (int64_t(1) << level) - 1) >> level : length;
+}
+
+// Index k, negative ones included, among the `length` coefficients of a DFT.
+GENIMG_HD int64_t signed_index(int64_t k, int64_t length) { return 2 * k < length ? k : k - length; }
+
+// Where the frequency (kx, ky) of the image, kx >= 0, stands in the half spectrum of a level.
+struct Place {
+  bool inside;           // does the level have it?
+  bool at_nyquist;       // at half the level's sampling rate: bands and lowpass residual are 0 there
+  int64_t row, columns;  // it is at row * columns + kx
+};
+GENIMG_HD Place place_of(int64_t kx, int64_t ky, int64_t level_height, int64_t level_width) {
+  const int64_t magnitude = ky < 0 ? -ky : ky;
+  return {2 * kx <= level_width && 2 * ky < level_height && -2 * ky <= level_height,
+          2 * kx == level_width || 2 * magnitude == level_height, ky < 0 ? ky + level_height : ky, level_width / 2 + 1};
+}
+
+template <typename S>
+struct Polar {
+  S log_radius, cosine, sine;  // log2 of the radius; the direction
+};
+
+// In the exact masks DC has radius 0. pyrtools gives it the radius of its neighbour to the left, and has DC between two
+// samples of its grid where the size is odd.
+template <typename Masks, typename S>
+GENIMG_HD Polar<S> polar(const MaskParameters<S>& p, int64_t kx, int64_t ky) {
+  const bool dc = kx == 0 && ky == 0;
+  S x = S(kx), y = S(ky);
+  if constexpr (Masks::is_table) {
+    x -= S(0.5) * S(p.width % 2);
+    y -= S(0.5) * S(p.height % 2);
+  }
+  x *= p.step_x;
+  y *= p.step_y;
+  const S square = x * x + y * y;
+  const S inverse_radius = square > S(0) ? S(1) / S(sqrt(square)) : S(0);
+  const S x_of_radius = Masks::is_table && dc ? x - p.step_x : x;
+  const S log_radius = S(0.5) * log2_of(x_of_radius * x_of_radius + y * y);
+  return {!Masks::is_table && dc ? S(-1e9) : log_radius, square > S(0) ? x * inverse_radius : S(1), y * inverse_radius};
+}
+
+// The factors of one frequency for a band and for its Hilbert transform, both real. A coefficient of the band is the
+// image's times band * (-i)^order, of its Hilbert transform times hilbert * (-i)^(order + 1): rotate below.
+template <typename S>
+struct Oriented {
+  S band, hilbert;
+};
+
+template <typename S>
+GENIMG_HD S sign_of(S x) {
+  return x > S(0) ? S(1) : x < S(0) ? S(-1) : S(0);
+}
+
+// cos(pi k / 1024) for |k| <= 1024, exactly 0 at 512.
+template <typename S>
+GENIMG_HD S cosine_sample(S k) {
+  const S x = S(1) - S(fabs(k)) / S(512);
+  return sign_of(x) * sine_quarter(S(fabs(x)));
+}
+
+// c cos^order(angle), and the same times sign(cos(angle)).
+template <typename Masks, typename S>
+GENIMG_HD Oriented<S> angular(const MaskParameters<S>& p, const Polar<S>& at, int orientation) {
+  const S cosine = at.cosine * p.cosine[orientation] + at.sine * p.sine[orientation];
+  if constexpr (!Masks::is_table) {
+    const S band = p.gain * power(cosine, p.order);
+    return {band, sign_of(cosine) * band};
+  } else {
+    const S sine = at.sine * p.cosine[orientation] - at.cosine * p.sine[orientation];
+    const S position = S(atan2(sine, cosine)) * S(1024 / 3.14159265358979323846), k = S(floor(position));
+    const S left = cosine_sample(k), right = cosine_sample(k + 1);
+    const S band_left = p.gain * power(left, p.order), band_right = p.gain * power(right, p.order);
+    return {between(band_left, band_right, position - k),
+            between(sign_of(left) * band_left, sign_of(right) * band_right, position - k)};
+  }
+}
+
+// All masks at the frequency (kx, ky). pyrtools takes the real part of each inverse transform, which is that of the
+// mask's Hermitian part: where its grid is off-centre, (mask(k) + conj(mask(-k))) / 2.
+template <typename Masks, typename S>
+struct MasksAt {
+  const MaskParameters<S>& p;
+  Polar<S> here, opposite;
+
+  GENIMG_HD MasksAt at(const MaskParameters<S>& p, int64_t kx, int64_t ky) {
+    const Polar<S> here = polar<Masks>(p, kx, ky);
+    return {p, here, Masks::is_table ? polar<Masks>(p, -kx, -ky) : here};
+  }
+};
+
+template <typename Masks, typename S>
+GENIMG_HD S highpass_mask(const MasksAt<Masks, S>& at) {
+  const S here = high<Masks>(at.here.log_radius, at.p.inverse_width);
+  if constexpr (!Masks::is_table) return here;
+  return S(0.5) * (here + high<Masks>(at.opposite.log_radius, at.p.inverse_width));
+}
+
+template <typename Masks, typename S>
+GENIMG_HD S lowpass_mask(const MasksAt<Masks, S>& at) {
+  const MaskParameters<S>& p = at.p;
+  const S here = low_product<Masks>(at.here.log_radius, p.levels, p.overlap, p.inverse_width);
+  if constexpr (!Masks::is_table) return here;
+  return S(0.5) * (here + low_product<Masks>(at.opposite.log_radius, p.levels, p.overlap, p.inverse_width));
+}
+
+// The radial part of a level's bands, the same for all orientations: at the frequency and at its opposite.
+template <typename S>
+struct Radial {
+  S here, opposite;
+};
+template <typename Masks, typename S>
+GENIMG_HD Radial<S> radial_mask(const MasksAt<Masks, S>& at, int level) {
+  const MaskParameters<S>& p = at.p;
+  const S here = band_radial<Masks>(at.here.log_radius, level, p.overlap, p.inverse_width);
+  if constexpr (!Masks::is_table) return {here, here};
+  return {here, band_radial<Masks>(at.opposite.log_radius, level, p.overlap, p.inverse_width)};
+}
+
+template <typename Masks, typename S>
+GENIMG_HD Oriented<S> oriented_mask(const MasksAt<Masks, S>& at, const Radial<S>& radial, int orientation) {
+  const MaskParameters<S>& p = at.p;
+  const Oriented<S> here = angular<Masks>(p, at.here, orientation);
+  if constexpr (!Masks::is_table) return {radial.here * here.band, radial.here * here.hilbert};
+  const Oriented<S> opposite = angular<Masks>(p, at.opposite, orientation);
+  const S parity = p.order % 2 == 0 ? S(1) : S(-1);
+  const S a = radial.here * (here.band + (p.analytic ? here.hilbert : S(0)));
+  const S b = parity * radial.opposite * (opposite.band + (p.analytic ? opposite.hilbert : S(0)));
+  return {S(0.5) * (a + b), S(0.5) * (a - b)};
+}
+
+template <typename S>
+struct Complex {
+  S re, im;
+};
+
+// z * (-i)^quarters; the adjoint map turns back: quarters of the other sign.
+template <typename S>
+GENIMG_HD Complex<S> rotate(Complex<S> z, int quarters) {
+  switch (quarters & 3) {
+    case 0:
+      return z;
+    case 1:
+      return {z.im, -z.re};
+    case 2:
+      return {-z.re, -z.im};
+    default:
+      return {-z.im, z.re};
+  }
 }
 
 }  // namespace genimg::steerable

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "common/executor.h"
+#include "steerable/formula.h"
 
 namespace genimg::steerable {
 
@@ -41,17 +42,22 @@ struct Pyramid {
 struct Size {
   int64_t height, width;
 };
-Size level_size(const Pyramid& pyramid, int level);
+inline Size level_size(const Pyramid& pyramid, int level) {
+  return {level_length(pyramid.height, level, pyramid.downsample),
+          level_length(pyramid.width, level, pyramid.downsample)};
+}
 
 // What analysis writes and synthesis reads: row-major, contiguous. A null pointer leaves that output or input out, and
 // so does a zero bit of band_subset.
 template <typename T>
 struct Coefficients {
-  T* highpass = nullptr;          // (batch, height, width)
-  T* bands[kMaxLevels] = {};      // (batch, orientations, h_i, w_i), or (..., 2) where analytic: real, imaginary
-  T* lowpass = nullptr;           // (batch, h_levels, w_levels)
+  T* highpass = nullptr;      // (batch, height, width)
+  T* bands[kMaxLevels] = {};  // (batch, orientations, h_i, w_i), or (..., 2) where analytic: real, imaginary
+  T* lowpass = nullptr;       // (batch, h_levels, w_levels)
   uint32_t band_subset[kMaxLevels] = {};
   double highpass_scale = 1, lowpass_scale = 1, band_scale[kMaxLevels] = {};
+  // For synthesis of complex bands: only their real parts are read, with the mask of a real band.
+  bool real_part_only = false;
 };
 
 // Whether analysis and synthesis below transform this pyramid themselves: every length has the prime factors 2, 3, 5.

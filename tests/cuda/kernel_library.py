@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ class KernelLibrary:
         """Call a launcher; arrays are passed as pointers. Returns its cudaError_t."""
         return int(getattr(self._library, name)(*map(_as_c, arguments)))
 
+    def size(self, name: str, *arguments: Any) -> int:
+        """Call a function that returns a number of bytes."""
+        function = getattr(self._library, name)
+        function.restype = ctypes.c_size_t
+        return int(function(*map(_as_c, arguments)))
+
     def check(self, name: str, *arguments: Any) -> None:
         """Call a launcher that must succeed."""
         error = self.call(name, *arguments)
@@ -82,6 +89,23 @@ class KernelLibrary:
     def reverse_order(self, reverse: bool) -> None:
         """Run blocks, warps and lanes in descending order from now on."""
         self._library.cuda_on_cpu_set_reverse_order(int(reverse))
+
+
+class TracedLibrary(KernelLibrary):
+    """A library built with GENIMG_CUDA_ON_CPU_TRACE: it counts what its kernels' memory accesses cost on a GPU."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._library.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
+
+    def reset(self) -> None:
+        """Forget what was counted."""
+        self._library.cuda_on_cpu_trace_reset()
+
+    def report(self) -> dict[str, dict[str, Any]]:
+        """Return what was counted since reset, by kernel; on_cpu/trace.cpp says what the numbers are."""
+        kernels = json.loads(self._library.cuda_on_cpu_trace_report())["kernels"]
+        return {kernel["name"]: kernel for kernel in kernels}
 
 
 def _as_c(argument: Any) -> Any:

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
 #include "on_cpu/fiber.h"
@@ -27,10 +28,8 @@ struct Warp {
   Exchange exchanges[32];  // by the lowest lane of their mask: disjoint groups of lanes go their own ways
 };
 
+BuiltIns built_ins;
 Thread* running_thread = nullptr;
-uint3 block_index = {};
-dim3 block_size, grid_size;
-void* dynamic_shared = nullptr;
 size_t dynamic_shared_bytes = 0;
 
 namespace {
@@ -48,30 +47,42 @@ std::vector<Fiber*> idle_fibers;
 std::vector<Thread> threads;
 std::vector<Warp> warps;
 Barrier barrier;
-Launch current;
+Launch current = {};
 bool given_up = false, reversed = false;
 int64_t errors = 0, launches = 0;
-char message[1024] = "no error";
+std::string message = "no error";
+
+std::string as_text(uint3 index) {
+  std::string text = "(";
+  text += std::to_string(index.x) + ", " + std::to_string(index.y) + ", " + std::to_string(index.z) + ")";
+  return text;
+}
+
+// Where the launch under way stands.
+std::string place() {
+  if (!current.kernel) return "";
+  std::string text = kernel_symbols(current.kernel).name + ", block " + as_text(built_ins.block);
+  if (running_thread) text += ", thread " + as_text(running_thread->index);
+  return text + ": ";
+}
 
 void note_error(const char* format, va_list arguments) {
+  char reason[1024];
+  std::vsnprintf(reason, sizeof reason, format, arguments);
+  message = place() + reason;
   ++errors;
-  int length = std::snprintf(message, sizeof message, "%s, block (%u, %u, %u)",
-                             kernel_symbols(current.kernel).name.c_str(), block_index.x, block_index.y, block_index.z);
-  if (running_thread && length < static_cast<int>(sizeof message)) {
-    const uint3 t = running_thread->index;
-    length += std::snprintf(message + length, sizeof message - length, ", thread (%u, %u, %u)", t.x, t.y, t.z);
-  }
-  if (length > static_cast<int>(sizeof message) - 3) return;
-  message[length++] = ':';
-  message[length++] = ' ';
-  std::vsnprintf(message + length, sizeof message - length, format, arguments);
-  std::fprintf(stderr, "cuda-on-cpu: %s\n", message);
+  std::fprintf(stderr, "cuda-on-cpu: %s\n", message.c_str());
 }
 
 Thread* next_fresh_lane(Thread* thread) {
   Thread* next = reversed ? thread - 1 : thread + 1;
   const bool inside = next >= threads.data() && next < threads.data() + threads.size();
   return inside && next->warp == thread->warp && next->state == Thread::State::fresh ? next : nullptr;
+}
+
+void set_running(Thread& thread) {
+  running_thread = &thread;
+  built_ins.thread = thread.index;
 }
 
 // What every fiber does: run the thread it was given, then later lanes of the warp as long as none of them waits.
@@ -83,7 +94,7 @@ void run_threads() {
     running_thread->state = Thread::State::finished;
     if (Thread* next = next_fresh_lane(running_thread)) {
       next->fiber = self;
-      running_thread = next;
+      set_running(*next);
       continue;
     }
     idle_fibers.push_back(self);
@@ -103,7 +114,7 @@ Fiber* idle_fiber() {
 
 void resume(Thread& thread) {
   if (thread.state == Thread::State::fresh) thread.fiber = idle_fiber();
-  running_thread = &thread;
+  set_running(thread);
   thread.fiber->resume();
   running_thread = nullptr;
 }
@@ -197,12 +208,13 @@ bool all_finished() {
 }
 
 void set_up_threads() {
-  const unsigned n = block_size.x * block_size.y * block_size.z;
+  const unsigned n = built_ins.block_size.x * built_ins.block_size.y * built_ins.block_size.z;
   threads.assign(n, Thread{});
   warps.assign((n + kWarpSize - 1) / kWarpSize, Warp{});
   for (unsigned i = 0; i < n; ++i) {
     Thread& thread = threads[i];
-    thread.index = {i % block_size.x, i / block_size.x % block_size.y, i / block_size.x / block_size.y};
+    thread.index = {i % built_ins.block_size.x, i / built_ins.block_size.x % built_ins.block_size.y,
+                    i / built_ins.block_size.x / built_ins.block_size.y};
     thread.linear = i;
     thread.lane = i % kWarpSize;
     thread.warp = &warps[i / kWarpSize];
@@ -211,7 +223,7 @@ void set_up_threads() {
 }
 
 void poison_shared_memory() {
-  if (dynamic_shared) std::memset(dynamic_shared, kPoison, dynamic_shared_bytes);
+  if (built_ins.dynamic_shared) std::memset(built_ins.dynamic_shared, kPoison, dynamic_shared_bytes);
   for (const SharedVariable& variable : kernel_symbols(current.kernel).shared)
     std::memset(variable.address, kPoison, variable.bytes);
 }
@@ -230,11 +242,12 @@ void run_block() {
 }
 
 void run_blocks() {
-  const uint64_t n = static_cast<uint64_t>(grid_size.x) * grid_size.y * grid_size.z;
+  const uint64_t n = static_cast<uint64_t>(built_ins.grid_size.x) * built_ins.grid_size.y * built_ins.grid_size.z;
   for (uint64_t i = 0; i < n && !given_up; ++i) {
     const uint64_t b = reversed ? n - 1 - i : i;
-    block_index = {static_cast<unsigned>(b % grid_size.x), static_cast<unsigned>(b / grid_size.x % grid_size.y),
-                   static_cast<unsigned>(b / grid_size.x / grid_size.y)};
+    built_ins.block = {static_cast<unsigned>(b % built_ins.grid_size.x),
+                       static_cast<unsigned>(b / built_ins.grid_size.x % built_ins.grid_size.y),
+                       static_cast<unsigned>(b / built_ins.grid_size.x / built_ins.grid_size.y)};
     run_block();
   }
 }
@@ -316,6 +329,7 @@ WarpValues exchange(unsigned mask, WarpOperation operation, uint64_t value, cons
   return exchange.values;
 }
 
+unsigned running_lane() { return running_thread->lane; }
 unsigned existing_lanes() { return running_thread->warp->lanes; }
 
 bool run_grid(const Launch& launch) {
@@ -323,21 +337,22 @@ bool run_grid(const Launch& launch) {
   const int64_t errors_before = errors;
   current = launch;
   given_up = false;
-  grid_size = launch.grid;
-  block_size = launch.block;
+  built_ins.grid_size = launch.grid;
+  built_ins.block_size = launch.block;
   dynamic_shared_bytes = launch.dynamic_shared_bytes;
-  if (dynamic_shared_bytes && posix_memalign(&dynamic_shared, 128, dynamic_shared_bytes)) std::abort();
+  if (dynamic_shared_bytes && posix_memalign(&built_ins.dynamic_shared, 128, dynamic_shared_bytes)) std::abort();
   ++launches;
   trace::launch_begins(kernel_symbols(launch.kernel));
   run_blocks();
   trace::launch_ends();
-  std::free(dynamic_shared);
-  dynamic_shared = nullptr;
+  std::free(built_ins.dynamic_shared);
+  built_ins.dynamic_shared = nullptr;
+  current = {};
   if (given_up) drop_fibers();
   return errors == errors_before;
 }
 
-const char* last_error_message() { return message; }
+const char* last_error_message() { return message.c_str(); }
 int64_t error_count() { return errors; }
 int64_t launch_count() { return launches; }
 void set_reverse_order(bool reverse) { reversed = reverse; }

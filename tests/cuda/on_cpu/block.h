@@ -28,11 +28,15 @@ struct Thread {
   Site site = {};  // where it waits
 };
 
-// What the built-in variables stand for. Only the running thread reads them.
+// What CUDA's built-in variables stand for.
+struct BuiltIns {
+  uint3 thread = {}, block = {};
+  dim3 block_size, grid_size;
+  void* dynamic_shared = nullptr;
+};
+extern BuiltIns built_ins;
+
 extern Thread* running_thread;
-extern uint3 block_index;
-extern dim3 block_size, grid_size;
-extern void* dynamic_shared;
 extern size_t dynamic_shared_bytes;
 
 struct BarrierResult {
@@ -49,6 +53,7 @@ using WarpValues = std::array<uint64_t, kWarpSize>;
 // Every lane of the mask hands in a value and gets those of all.
 WarpValues exchange(unsigned mask, WarpOperation operation, uint64_t value, const Site& site);
 
+unsigned running_lane();
 // The lanes that the running thread's warp has.
 unsigned existing_lanes();
 

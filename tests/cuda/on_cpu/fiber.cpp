@@ -7,6 +7,7 @@
 #include <new>
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -31,23 +32,32 @@ char* allocate_stack() {
   return static_cast<char*>(memory) + guard;
 }
 
-void free_stack(char* stack) { munmap(stack - page_bytes(), page_bytes() + kStackBytes); }
-
 #if defined(__SANITIZE_ADDRESS__)
 void announce_switch(void** fake_stack, const void* stack, size_t size) {
   __sanitizer_start_switch_fiber(fake_stack, stack, size);
 }
+// A thread that was given up leaves its frames' redzones behind.
+void forget_redzones(char* stack) { __asan_unpoison_memory_region(stack, kStackBytes); }
 void confirm_switch(void* fake_stack, const void** old_stack, size_t* old_size) {
   __sanitizer_finish_switch_fiber(fake_stack, old_stack, old_size);
 }
 #else
 void announce_switch(void**, const void*, size_t) {}
 void confirm_switch(void*, const void**, size_t*) {}
+void forget_redzones(char*) {}
 #endif
 
 }  // namespace
 
-Fiber::~Fiber() { free_stack(stack_); }
+Fiber::~Fiber() {
+  forget_redzones(stack_);
+  munmap(stack_ - page_bytes(), page_bytes() + kStackBytes);
+}
+
+bool Fiber::has_on_stack(const void* address) const {
+  const char* place = static_cast<const char*>(address);
+  return stack_ <= place && place < stack_ + kStackBytes;
+}
 
 void Fiber::start(Fiber* self) {
   confirm_switch(nullptr, &self->resumer_stack_, &self->resumer_stack_size_);

@@ -25,6 +25,8 @@ class Fiber {
   // Goes back to whoever resumed this fiber.
   void suspend();
 
+  bool has_on_stack(const void* address) const;
+
  private:
   static void start(Fiber* self);
   void switch_in();

@@ -27,8 +27,6 @@ T from_bits(uint64_t bits) {
   return value;
 }
 
-inline unsigned running_lane() { return running_thread->lane; }
-
 // Where a lane reads in a shuffle of segments of `width` lanes: outside its segment it keeps its own value.
 struct Source {
   unsigned lane;

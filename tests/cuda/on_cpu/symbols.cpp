@@ -27,6 +27,8 @@ class Image {
   explicit Image(const void* address_inside);
   const std::vector<Symbol>& symbols() const { return symbols_; }
   bool has_data_at(const char* address) const { return data_begin_ <= address && address < data_end_; }
+  bool has(const char* address) const { return begin_ <= address && address < end_; }
+  size_t offset_of(const char* address) const { return static_cast<size_t>(address - base_); }
 
  private:
   template <typename T>
@@ -34,10 +36,12 @@ class Image {
     return reinterpret_cast<const T*>(file_.data() + offset);
   }
   void read_symbols(const Elf64_Ehdr& header);
-  void find_data(const Elf64_Ehdr& header);
+  void find_segments(const Elf64_Ehdr& header);
 
   std::vector<char> file_;
   char* base_ = nullptr;
+  char* begin_ = nullptr;
+  char* end_ = nullptr;
   char* data_begin_ = nullptr;
   char* data_end_ = nullptr;
   std::vector<Symbol> symbols_;
@@ -51,16 +55,20 @@ Image::Image(const void* address_inside) {
   if (file_.size() < sizeof(Elf64_Ehdr)) return;
   const auto& header = *at<Elf64_Ehdr>(0);
   base_ = header.e_type == ET_EXEC ? nullptr : static_cast<char*>(info.dli_fbase);
-  find_data(header);
+  find_segments(header);
   read_symbols(header);
 }
 
-void Image::find_data(const Elf64_Ehdr& header) {
+void Image::find_segments(const Elf64_Ehdr& header) {
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     const auto& segment = at<Elf64_Phdr>(header.e_phoff)[i];
-    if (segment.p_type != PT_LOAD || !(segment.p_flags & PF_W)) continue;
-    data_begin_ = base_ + segment.p_vaddr;
-    data_end_ = data_begin_ + segment.p_memsz;
+    if (segment.p_type != PT_LOAD) continue;
+    char* begin = base_ + segment.p_vaddr;
+    if (!begin_) begin_ = begin;
+    end_ = begin + segment.p_memsz;
+    if (!(segment.p_flags & PF_W)) continue;
+    data_begin_ = begin;
+    data_end_ = end_;
   }
 }
 
@@ -124,6 +132,10 @@ const KernelSymbols& kernel_symbols(const void* kernel) {
   const auto place = known.find(kernel);
   return place != known.end() ? place->second : known.emplace(kernel, find(kernel)).first->second;
 }
+
+bool in_library(const void* address) { return image().has(static_cast<const char*>(address)); }
+
+size_t library_offset(const void* instruction) { return image().offset_of(static_cast<const char*>(instruction)); }
 
 bool in_library_data(const void* address) { return image().has_data_at(static_cast<const char*>(address)); }
 

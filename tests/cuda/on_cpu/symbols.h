@@ -21,7 +21,10 @@ struct KernelSymbols {
 
 const KernelSymbols& kernel_symbols(const void* kernel);
 
-// Whether an address lies in the writable data of the library: constants, static shared memory.
+// Whether an address lies in the library, and in its writable data: static shared memory, to a kernel.
+bool in_library(const void* address);
 bool in_library_data(const void* address);
+// Where in the library's file an instruction stands, as addr2line wants it.
+size_t library_offset(const void* instruction);
 
 }  // namespace genimg::cuda_on_cpu

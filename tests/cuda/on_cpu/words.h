@@ -14,10 +14,10 @@
 // Blocks run one after another, so one copy serves them all. Its contents are poisoned before each block.
 #define __shared__ static
 
-#define threadIdx (::genimg::cuda_on_cpu::running_thread->index)
-#define blockIdx (::genimg::cuda_on_cpu::block_index)
-#define blockDim (::genimg::cuda_on_cpu::block_size)
-#define gridDim (::genimg::cuda_on_cpu::grid_size)
+#define threadIdx (::genimg::cuda_on_cpu::built_ins.thread)
+#define blockIdx (::genimg::cuda_on_cpu::built_ins.block)
+#define blockDim (::genimg::cuda_on_cpu::built_ins.block_size)
+#define gridDim (::genimg::cuda_on_cpu::built_ins.grid_size)
 #define warpSize 32
 
-#define GENIMG_DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(::genimg::cuda_on_cpu::dynamic_shared)
+#define GENIMG_DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(::genimg::cuda_on_cpu::built_ins.dynamic_shared)
