@@ -51,11 +51,9 @@ struct Axis {
 };
 
 struct AxisRule {
-  Edge edge = Edge::zero;
+  EdgeRule edges;
+  int pitch = 1;
   int64_t n = 0;
-  int up = 1, pitch = 1;
-  int synthesis_size = 0;  // of the filter, where edge_index_synthesis holds
-  int64_t blank = 0;       // positions that count as zero at either end
 };
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -63,19 +61,14 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 Axis make_axis(const AxisRule& rule, int64_t begin, int64_t end) {
   Axis axis;
   axis.begin = begin;
-  if (rule.up == rule.pitch) {
-    axis.direct_begin = divide_up(rule.blank, rule.pitch);
-    axis.direct_end = std::max(axis.direct_begin, divide_up(rule.n - rule.blank, rule.pitch));
+  if (rule.edges.up == rule.pitch) {
+    axis.direct_begin = divide_up(rule.edges.blank, rule.pitch);
+    axis.direct_end = std::max(axis.direct_begin, divide_up(rule.n - rule.edges.blank, rule.pitch));
   }
-  const auto stored = [&](int64_t p) {
-    return p < rule.blank || p >= rule.n - rule.blank || p % rule.up != 0 ? -1 : p / rule.up;
-  };
   for (int64_t i = begin; i < end; ++i) {
     const int64_t p = rule.pitch * i;
-    axis.sample.push_back(stored(rule.synthesis_size > 0
-                                     ? edge_index_synthesis(rule.edge, p, rule.n, rule.synthesis_size)
-                                     : edge_index(rule.edge, p, rule.n)));
-    axis.nearest.push_back(stored(clamp_index(p, rule.n)));
+    axis.sample.push_back(sample_index(rule.edges, p, rule.n));
+    axis.nearest.push_back(nearest_index(rule.edges, p, rule.n));
     axis.inside.push_back(p >= 0 && p < rule.n);
   }
   return axis;
@@ -446,9 +439,9 @@ void set_input(Stage<T>& stage, int64_t height, int64_t width, AxisRule rule) {
   const auto end = [&](int64_t outputs, int64_t block) {
     return (stage.origin + outputs + block) * stage.step + reach;
   };
-  stage.plane.edge = rule.edge;
-  stage.plane.stored_height = divide_up(height, rule.up);
-  stage.plane.stored_width = divide_up(width, rule.up);
+  stage.plane.edge = rule.edges.edge;
+  stage.plane.stored_height = divide_up(height, rule.edges.up);
+  stage.plane.stored_width = divide_up(width, rule.edges.up);
   rule.n = height;
   stage.plane.y = make_axis(rule, begin, end(stage.height, kernels.rows));
   rule.n = width;
@@ -560,7 +553,7 @@ class Driver {
     const int odd_half = largest_half(units, [](const Unit& u) -> const Filter& { return u.odd; });
     const int half = std::max(even_half, odd_half), margin = adjoint_ ? half : 0;
     Stage<T> stage = make_stage<T>(height(level), width(level), margin, half);
-    set_input(stage, height(level), width(level), {.edge = reading_edge()});
+    set_input(stage, height(level), width(level), {.edges = {.edge = reading_edge()}});
     stage.streams.push_back({image});
     add_fold(stage, {0, 0, 0, even_half + 1, std::max(odd_half, 0)});
     for (const Unit& unit : units) {
@@ -574,7 +567,7 @@ class Driver {
       if (target != nullptr) stage.outputs.push_back({target, first, second, 1, filters[unit.filter].size});
       if (partner != nullptr) stage.outputs.push_back({partner, first, second, -1, filters[unit.filter].size});
     }
-    if (!stage.outputs.empty()) finish(stage, level, {.edge = p_.edge});
+    if (!stage.outputs.empty()) finish(stage, level, {.edges = {.edge = p_.edge}});
   }
 
   // Correlates with lo and keeps every second sample.
@@ -585,7 +578,7 @@ class Driver {
     Stage<T> stage = dense ? make_stage<T>(height(level), width(level), margin, half)
                            : make_stage<T>(height(level + 1), width(level + 1), margin / 2, half);
     stage.step = dense ? 1 : 2;
-    set_input(stage, height(level), width(level), {.edge = reading_edge()});
+    set_input(stage, height(level), width(level), {.edges = {.edge = reading_edge()}});
     stage.streams.push_back({image});
     if (dense) {
       add_fold(stage, {0, 0, 0, half + 1, 0});
@@ -594,7 +587,7 @@ class Driver {
       add_phases(stage, lo, true);
     }
     stage.outputs.push_back({out, 0, -1, 1, lo.size});
-    finish(stage, level, {.edge = p_.edge, .up = 2, .pitch = stage.step});
+    finish(stage, level, {.edges = {.edge = p_.edge, .up = 2}, .pitch = stage.step});
   }
 
   // Convolves coefficients of a level with filters of one size, sums, and adds to out if told to; null sources are
@@ -636,7 +629,7 @@ class Driver {
     const bool dense = !adjoint_ && !keeps_parity(level);
     Stage<T> stage = make_stage<T>(height(level), width(level), margin, dense ? half : half / 2);
     AxisRule rule = synthesis_rule(lo.size);
-    rule.up = 2;
+    rule.edges.up = 2;
     if (!dense) {
       rule.pitch = 2;
       stage.interleave = true;
@@ -655,16 +648,17 @@ class Driver {
   }
 
   AxisRule synthesis_rule(int size) const {
-    return {.edge = reading_edge(), .synthesis_size = size, .blank = p_.edge == Edge::dont_compute ? size / 2 : 0};
+    const int64_t blank = p_.edge == Edge::dont_compute ? size / 2 : 0;
+    return {.edges = {.edge = reading_edge(), .synthesis_size = size, .blank = blank}};
   }
 
   // Runs an analysing stage for the image of a level, and does with its outputs what the edge type asks for. Output i
-  // of an axis stands at position rule.pitch * (i + stage.origin); rule.up of these positions are kept.
+  // of an axis stands at position rule.pitch * (i + stage.origin); rule.edges.up of these positions are kept.
   void finish(Stage<T>& stage, int level, AxisRule rule) const {
     if (!adjoint_) {
       run(stage, batch_, executor_);
       if (p_.edge == Edge::dont_compute)
-        for (const Output<T>& out : stage.outputs) blank_border(out, stage, level, rule.up);
+        for (const Output<T>& out : stage.outputs) blank_border(out, stage, level, rule.edges.up);
       return;
     }
     std::vector<T*> targets;
@@ -676,7 +670,7 @@ class Driver {
     }
     run(stage, batch_, executor_);
     for (size_t i = 0; i < targets.size(); ++i) {
-      rule.synthesis_size = stage.outputs[i].size;
+      rule.edges.synthesis_size = stage.outputs[i].size;
       fold_back(stage.outputs[i].data, stage.origin, stage.height, stage.width, level, rule, targets[i]);
     }
   }
@@ -689,14 +683,14 @@ class Driver {
     const int64_t rows = height(level) + 2 * margin, columns = width(level) + 2 * margin;
     const Scratch<T> full(size(rows, columns));
     body(full.get(), margin);
-    fold_back(full.get(), -margin, rows, columns, level, {.edge = p_.edge}, out);
+    fold_back(full.get(), -margin, rows, columns, level, {.edges = {.edge = p_.edge}}, out);
   }
 
   void fold_back(const T* full, int64_t origin, int64_t rows, int64_t columns, int level, AxisRule rule, T* out) const {
     Plane plane;
-    plane.edge = rule.edge;
-    plane.stored_height = divide_up(height(level), rule.up);
-    plane.stored_width = divide_up(width(level), rule.up);
+    plane.edge = rule.edges.edge;
+    plane.stored_height = divide_up(height(level), rule.edges.up);
+    plane.stored_width = divide_up(width(level), rule.edges.up);
     rule.n = height(level);
     plane.y = make_axis(rule, origin, origin + rows);
     rule.n = width(level);
