@@ -1,15 +1,52 @@
 #include "histogram/histogram.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "common/isa.h"
 #include "common/scratch.h"
+#include "histogram/kernels.h"
 
 namespace genimg::histogram {
+
+#define GENIMG_TABLES(level)                   \
+  namespace level {                            \
+  extern const Kernels<float> float_kernels;   \
+  extern const Kernels<double> double_kernels; \
+  }
+GENIMG_TABLES(baseline)
+#if defined(__x86_64__)
+GENIMG_TABLES(v3)
+GENIMG_TABLES(v4)
+GENIMG_TABLES(v4x)
+#endif
+#undef GENIMG_TABLES
+
+template <typename T>
+const Kernels<T>& kernels() {
+  static const Kernels<T>& table = [](Isa isa) -> const Kernels<T>& {
+    constexpr bool is_float = std::is_same_v<T, float>;
+    const auto pick = [](const Kernels<float>& f, const Kernels<double>& d) -> const Kernels<T>& {
+      if constexpr (is_float)
+        return f;
+      else
+        return d;
+    };
+#if defined(__x86_64__)
+    if (isa == Isa::v4x) return pick(v4x::float_kernels, v4x::double_kernels);
+    if (isa == Isa::v4) return pick(v4::float_kernels, v4::double_kernels);
+    if (isa == Isa::v3) return pick(v3::float_kernels, v3::double_kernels);
+#endif
+    return pick(baseline::float_kernels, baseline::double_kernels);
+  }(active_isa());
+  return table;
+}
+
 namespace {
 
 template <typename T>
@@ -18,28 +55,85 @@ bool takes_part(const Pool<T>& pool, int64_t i) {
   return pool.values[i] == pool.values[i];
 }
 
-// ---- Order ----------------------------------------------------------------------------------------------------------
+// ---- Sorting --------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kMeanBucket = 96;
+
+// Finite values that take part, spread over the pool; returns how many.
+template <typename T>
+int64_t take_sample(const Pool<T>& pool, T* sample, int64_t size) {
+  int64_t taken = 0;
+  for (int64_t j = 0; j < size; ++j) {
+    const int64_t begin = pool.size * j / size, length = pool.size * (j + 1) / size - begin;
+    const int64_t i = begin + j * 7919 % length;  // not a constant step: textures have periods
+    if (takes_part(pool, i) && std::isfinite(pool.values[i])) sample[taken++] = pool.values[i];
+  }
+  return taken;
+}
 
 template <typename T>
-struct Record {
-  typename Key<T>::type key;
-  uint32_t index;
+BucketMap<T> bucket_map(const Pool<T>& pool) {
+  constexpr int64_t kMaxSample = 1024;
+  T sample[kMaxSample];
+  BucketMap<T> map;
+  const int64_t buckets = std::clamp<int64_t>(pool.size / kMeanBucket, 1, kMaxBuckets);
+  const int64_t taken = buckets == 1 ? 0 : take_sample(pool, sample, std::min(2 * buckets, kMaxSample));
+  if (taken == 0) return map;
+  std::nth_element(sample, sample + taken / 2, sample + taken);
+  map.center = sample[taken / 2];
+  int64_t counts[kCells] = {};
+  for (int64_t j = 0; j < taken; ++j) ++counts[cell_of(distance_key(sample[j], map.center))];
+  for (int64_t cell = 0, below = 0, first = 0; cell < kCells; ++cell) {
+    below += counts[cell];
+    const int64_t end = (2 * below * buckets + taken) / (2 * taken);
+    map.cells[cell] = static_cast<uint32_t>(std::min(first, buckets - 1) | (end - first) << 16);
+    first = end;
+  }
+  map.count = static_cast<int>(buckets);
+  return map;
+}
+
+// The pool's elements (records, or keys alone), divided into buckets.
+template <typename T, typename E>
+struct Buckets {
+  explicit Buckets(const Pool<T>& pool) : elements(pool.size), spare(pool.size) {
+    const Kernels<T>& k = kernels<T>();
+    const BucketMap<T> map = bucket_map(pool);
+    count = map.count;
+    Scratch<uint16_t> bucket(pool.size);
+    k.classify(pool.values, pool.mask, pool.size, map, bucket.get(), starts + 1);
+    for (int b = 0; b <= count; ++b) starts[b + 1] += starts[b];
+    uint32_t places[kMaxBuckets + 1];
+    std::copy(starts, starts + count + 1, places);
+    if constexpr (std::is_same_v<E, Record<T>>)
+      k.scatter(pool.values, bucket.get(), pool.size, 0, places, elements.get());
+    else
+      k.scatter_keys(pool.values, bucket.get(), pool.size, places, elements.get());
+  }
+
+  int64_t present() const { return starts[count]; }
+
+  // visit(elements, spare, n, rank of the first) for each bucket of values that take part
+  template <typename Visit>
+  void for_each(Visit&& visit) {
+    for (int b = 0; b < count; ++b)
+      visit(elements.get() + starts[b], spare.get() + starts[b], starts[b + 1] - starts[b], starts[b]);
+  }
+
+  Scratch<E> elements, spare;
+  int count;
+  uint32_t starts[kMaxBuckets + 2] = {};  // what takes no part lies between starts[count] and starts[count + 1]
 };
 
 // The pool's pixels by value, ties in raster order, those that take no part last; returns how many take part.
 template <typename T>
 int64_t order(const Pool<T>& pool, uint32_t* out) {
-  Scratch<Record<T>> records(pool.size);
-  int64_t present = 0;
-  for (int64_t i = 0; i < pool.size; ++i) {
-    const bool takes = takes_part(pool, i);
-    records[i] = {takes ? key_of(pool.values[i]) : Key<T>::absent, static_cast<uint32_t>(i)};
-    present += takes;
-  }
-  std::sort(records.get(), records.get() + pool.size,
-            [](const Record<T>& a, const Record<T>& b) { return a.key != b.key ? a.key < b.key : a.index < b.index; });
-  for (int64_t r = 0; r < pool.size; ++r) out[r] = records[r].index;
-  return present;
+  Buckets<T, Record<T>> buckets(pool);
+  buckets.for_each([&](Record<T>* records, Record<T>* spare, int64_t n, int64_t first) {
+    kernels<T>().write_order(records, spare, n, out + first);
+  });
+  for (int64_t r = buckets.present(); r < pool.size; ++r) out[r] = buckets.elements[r].index();
+  return buckets.present();
 }
 
 template <typename T>
@@ -62,11 +156,12 @@ int64_t sort_present(const Pool<T>& pool, T* sorted) {
     for (int64_t code = 0; code < kCodes<T>; ++code) end = std::fill_n(end, counts[code], static_cast<T>(code));
     return end - sorted;
   } else {
-    T* end = sorted;
-    for (int64_t i = 0; i < pool.size; ++i)
-      if (takes_part(pool, i)) *end++ = pool.values[i] + T(0);
-    std::sort(sorted, end);
-    return end - sorted;
+    using K = typename Key<T>::type;
+    Buckets<T, K> buckets(pool);
+    buckets.for_each([&](K* keys, K* spare, int64_t n, int64_t first) {
+      kernels<T>().write_sorted(keys, spare, n, sorted + first);
+    });
+    return buckets.present();
   }
 }
 
@@ -134,9 +229,25 @@ void for_positions(Sorted<R> sorted, int64_t n, Method method, Visit&& visit) {
 
 // ---- Matching one segment -------------------------------------------------------------------------------------------
 
-// targets[r] is what the source value with r + 1 source values at or below it becomes.
+// targets[r] is what the source value with r + 1 source values at or below it becomes. For as many source as reference
+// values this is S[r], but by value inside runs of equal reference values.
+template <typename T>
+void fill_targets_of_equal_size(Sorted<T> sorted, Method method, T* targets) {
+  const T* const s = sorted.values;
+  std::copy(s, s + sorted.size, targets);
+  if (method == Method::rank) return;
+  for (int64_t begin = 0, end; begin < sorted.size; begin = end) {
+    end = begin + 1;
+    while (end < sorted.size && s[end] == s[begin]) ++end;
+    for (int64_t q = begin + 1; q < end; ++q)
+      targets[q - 1] = result<T>(sorted, value_position({q, 0}, sorted.size, begin, end));
+  }
+}
+
 template <typename T, typename R>
 void fill_targets(Sorted<R> sorted, int64_t n, Method method, T* targets) {
+  if constexpr (std::is_same_v<T, R>)
+    if (n == sorted.size) return fill_targets_of_equal_size(sorted, method, targets);
   for_positions(sorted, n, method, [&](int64_t r, const Position& p) { targets[r] = result<T>(sorted, p); });
 }
 
@@ -170,14 +281,18 @@ void for_ranks(const Pool<T>& source, const uint32_t* order, int64_t present, Me
 
 template <typename T>
 void match_reals(const Pool<T>& source, Sorted<T> reference, Method method, T* out) {
-  Scratch<uint32_t> ranks(source.size);
-  const int64_t present = order(source, ranks.get());
   if (reference.size == 0) return copy_absent(source, out);
-  Scratch<T> targets(present), matched(present);
-  fill_targets(reference, present, method, targets.get());
-  for_ranks(source, ranks.get(), present, method, [&](int64_t r, int64_t last) { matched[r] = targets[last]; });
-  copy_absent(source, out);
-  for (int64_t r = 0; r < present; ++r) out[ranks[r]] = matched[r];
+  Buckets<T, Record<T>> buckets(source);
+  const int64_t present = buckets.present();
+  if (present < source.size) copy_absent(source, out);
+  const bool direct = present == reference.size && method == Method::rank;
+  const Scratch<T> own(direct ? 0 : present);
+  const T* const targets = direct ? reference.values : own.get();
+  if (!direct) fill_targets(reference, present, method, own.get());
+  const auto write = method == Method::rank ? kernels<T>().write_by_rank : kernels<T>().write_by_value;
+  buckets.for_each([&](Record<T>* records, Record<T>* spare, int64_t n, int64_t first) {
+    write(records, spare, n, targets + first, out);
+  });
 }
 
 template <typename T, typename R>

@@ -1,1 +1,347 @@
+#include "histogram/kernels.h"
+
 #include "common/simd.h"
+
+namespace genimg::histogram::GENIMG_ISA {
+namespace {
+
+constexpr int kLanes = GENIMG_VECTOR_BYTES / 4;
+constexpr int kMaxRegisters = 32;
+constexpr int kMaxSmall = kMaxRegisters * kLanes;  // the largest bucket that a network sorts
+
+// ---- A sorting network on 32-bit words in vector registers
+// -----------------------------------------------------------
+//
+// R registers of kLanes words. First Batcher's odd-even merge sort across the registers sorts each lane; then bitonic
+// merges join runs of 1, 2, 4 ... neighbouring lanes. The sorted sequence runs down the registers of lane 0, then
+// lane 1.
+
+GENIMG_HD void exchange(u32v& a, u32v& b) {
+  const u32v low = a < b ? a : b;
+  b = a < b ? b : a;
+  a = low;
+}
+
+template <int X>
+GENIMG_HD u32v xor_lanes(u32v v) {
+  u32v from;
+  for (int i = 0; i < kLanes; ++i) from[i] = i ^ X;
+  return __builtin_shuffle(v, from);
+}
+
+// The smaller of v and other in the lanes without the bit, the larger in those with it.
+template <int Bit>
+GENIMG_HD u32v split(u32v v, u32v other) {
+  i32v upper;
+  for (int i = 0; i < kLanes; ++i) upper[i] = i & Bit ? -1 : 0;
+  return upper ? (v < other ? other : v) : (v < other ? v : other);
+}
+
+template <int R, int P, int K, int J, int I = 0>
+GENIMG_HD void batcher_run(u32v* v) {
+  if constexpr (I < K && I + J + K < R) {
+    if constexpr ((I + J) / (2 * P) == (I + J + K) / (2 * P)) exchange(v[I + J], v[I + J + K]);
+    batcher_run<R, P, K, J, I + 1>(v);
+  }
+}
+template <int R, int P, int K, int J>
+GENIMG_HD void batcher_step(u32v* v) {
+  if constexpr (J + K < R) {
+    batcher_run<R, P, K, J>(v);
+    batcher_step<R, P, K, J + 2 * K>(v);
+  }
+}
+template <int R, int P, int K>
+GENIMG_HD void batcher_merge(u32v* v) {
+  batcher_step<R, P, K, K % P>(v);
+  if constexpr (K > 1) batcher_merge<R, P, K / 2>(v);
+}
+template <int R, int P = 1>
+GENIMG_HD void sort_lanes(u32v* v) {
+  if constexpr (P < R) {
+    batcher_merge<R, P, P>(v);
+    sort_lanes<R, 2 * P>(v);
+  }
+}
+
+template <int R, int D, int I = 0>
+GENIMG_HD void register_stages(u32v* v) {
+  if constexpr (D >= 1 && I < R) {
+    if constexpr ((I & D) == 0) exchange(v[I], v[I + D]);
+    register_stages<R, D, I + 1>(v);
+  } else if constexpr (D >= 1) {
+    register_stages<R, D / 2>(v);
+  }
+}
+template <int R, int Bit, int I = 0>
+GENIMG_HD void lane_stages(u32v* v) {
+  if constexpr (Bit >= 1 && I < R) {
+    v[I] = split<Bit>(v[I], xor_lanes<Bit>(v[I]));
+    lane_stages<R, Bit, I + 1>(v);
+  } else if constexpr (Bit >= 1) {
+    lane_stages<R, Bit / 2>(v);
+  }
+}
+// Each word of a run against its mirror image in the neighbouring run.
+template <int R, int W, int I = 0>
+GENIMG_HD void mirror_stage(u32v* v) {
+  if constexpr (R == 1) {
+    v[0] = split<W>(v[0], xor_lanes<2 * W - 1>(v[0]));
+  } else if constexpr (I < R / 2) {
+    const u32v a = v[I], b = v[R - 1 - I];
+    v[I] = split<W>(a, xor_lanes<2 * W - 1>(b));
+    v[R - 1 - I] = split<W>(b, xor_lanes<2 * W - 1>(a));
+    mirror_stage<R, W, I + 1>(v);
+  }
+}
+template <int R, int W = 1>
+GENIMG_HD void merge_lanes(u32v* v) {
+  if constexpr (W < kLanes) {
+    mirror_stage<R, W>(v);
+    lane_stages<R, W / 2>(v);
+    register_stages<R, R / 2>(v);
+    merge_lanes<R, 2 * W>(v);
+  }
+}
+
+// Sorts R * kLanes words; out receives them in order, masked.
+template <int R, typename U>
+__attribute__((noinline)) void network(uint32_t* words, uint32_t mask, U* out) {
+  u32v v[R];
+  for (int i = 0; i < R; ++i) v[i] = load<u32v>(words + i * kLanes);
+  sort_lanes<R>(v);
+  merge_lanes<R>(v);
+  for (int i = 0; i < R; ++i) store(words + i * kLanes, v[i]);
+  for (int lane = 0; lane < kLanes; ++lane)
+    for (int i = 0; i < R; ++i) out[lane * R + i] = static_cast<U>(words[i * kLanes + lane] & mask);
+}
+
+// Sorts the words 0 .. n - 1, n <= kMaxSmall; words and out have room for kMaxSmall.
+template <typename U>
+void sort_words(uint32_t* words, int n, uint32_t mask, U* out) {
+  int registers = 1;
+  while (registers * kLanes < n) registers *= 2;
+  for (int i = n; i < registers * kLanes; ++i) words[i] = 0xffffffffu;
+  switch (registers) {
+    case 1:
+      return network<1>(words, mask, out);
+    case 2:
+      return network<2>(words, mask, out);
+    case 4:
+      return network<4>(words, mask, out);
+    case 8:
+      return network<8>(words, mask, out);
+    case 16:
+      return network<16>(words, mask, out);
+    default:
+      return network<32>(words, mask, out);
+  }
+}
+
+// ---- Small buckets
+// ---------------------------------------------------------------------------------------------------
+
+int bit_length(uint64_t x) { return x == 0 ? 0 : 64 - __builtin_clzll(x); }
+
+template <typename K>
+struct KeyRange {
+  K low, high;
+};
+
+// What a bucket is made of: records, or keys alone.
+template <typename T>
+typename Key<T>::type key_in(const Record<T>& record) {
+  return record.key();
+}
+uint32_t key_in(uint32_t key) { return key; }
+uint64_t key_in(uint64_t key) { return key; }
+
+template <typename K, typename E>
+KeyRange<K> key_range(const E* elements, int64_t n) {
+  K low = ~K(0), high = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const K key = key_in(elements[i]);
+    low = key < low ? key : low;
+    high = key > high ? key : high;
+  }
+  return {low, high};
+}
+
+// order[r] is the place of the bucket's r-th element by (key, place); 1 < n <= kMaxSmall, room for kMaxSmall.
+template <typename K, typename E>
+void order_small(const E* elements, int n, KeyRange<K> range, uint16_t* order) {
+  alignas(64) uint32_t words[kMaxSmall];
+  const int place_bits = bit_length(n - 1);
+  const int excess = bit_length(range.high - range.low) - (32 - place_bits), shift = excess > 0 ? excess : 0;
+  for (int i = 0; i < n; ++i)
+    words[i] = static_cast<uint32_t>((key_in(elements[i]) - range.low) >> shift) << place_bits | i;
+  sort_words(words, n, (1u << place_bits) - 1, order);
+  if (shift == 0) return;
+  // Keys that differ only in the bits shifted out are neighbours now, in order of place: insert them.
+  for (int r = 1; r < n; ++r) {
+    const uint16_t place = order[r];
+    const K key = key_in(elements[place]);
+    int to = r;
+    for (; to > 0 && key_in(elements[order[to - 1]]) > key; --to) order[to] = order[to - 1];
+    order[to] = place;
+  }
+}
+
+// ---- Writers: what becomes of a sorted bucket
+// ------------------------------------------------------------------------
+
+template <typename T>
+struct ByRank {
+  const T* targets;
+  T* out;
+  void equal(const Record<T>* records, int64_t begin, int64_t n) const {
+    for (int64_t r = 0; r < n; ++r) out[records[r].index()] = targets[begin + r];
+  }
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+    for (int r = 0; r < n; ++r) out[records[order[r]].index()] = targets[begin + r];
+  }
+};
+
+template <typename T>
+struct ByValue {
+  const T* targets;
+  T* out;
+  void equal(const Record<T>* records, int64_t begin, int64_t n) const {
+    for (int64_t r = 0; r < n; ++r) out[records[r].index()] = targets[begin + n - 1];
+  }
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+    int last = n - 1;
+    typename Key<T>::type above = records[order[last]].key();
+    for (int r = n - 1; r >= 0; --r) {
+      const Record<T>& record = records[order[r]];
+      last = record.key() == above ? last : r;
+      above = record.key();
+      out[record.index()] = targets[begin + last];
+    }
+  }
+};
+
+template <typename T>
+struct Order {
+  uint32_t* order_out;
+  void equal(const Record<T>* records, int64_t begin, int64_t n) const {
+    for (int64_t r = 0; r < n; ++r) order_out[begin + r] = records[r].index();
+  }
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+    for (int r = 0; r < n; ++r) order_out[begin + r] = records[order[r]].index();
+  }
+};
+
+template <typename T>
+struct Values {
+  using K = typename Key<T>::type;
+  T* sorted;
+  void equal(const K* keys, int64_t begin, int64_t n) const {
+    for (int64_t r = 0; r < n; ++r) sorted[begin + r] = value_of<T>(keys[r]);
+  }
+  void ordered(const K* keys, int64_t begin, int n, const uint16_t* order) const {
+    for (int r = 0; r < n; ++r) sorted[begin + r] = value_of<T>(keys[order[r]]);
+  }
+};
+
+// ---- Buckets of any size
+// ---------------------------------------------------------------------------------------------
+
+template <typename K, typename E, typename Writer>
+void sort_bucket(E* elements, E* spare, int64_t begin, int64_t n, const Writer& writer);
+
+// Divides by an affine map of the key, sorts each part, with spare as its elements.
+template <typename K, typename E, typename Writer>
+void divide(const E* elements, E* parts, E* spare, KeyRange<K> range, int64_t begin, int64_t n, const Writer& writer) {
+  constexpr int kParts = 256;
+  const int excess = bit_length(range.high - range.low) - 32, shift = excess > 0 ? excess : 0;
+  const uint64_t span = (static_cast<uint64_t>(range.high - range.low) >> shift) + 1;
+  const uint64_t scale = (static_cast<uint64_t>(kParts) << 32) / span;
+  const auto part_of = [&](const E& element) {
+    return static_cast<int>((((key_in(element) - range.low) >> shift) * scale) >> 32);
+  };
+  int64_t places[kParts + 1] = {};
+  for (int64_t i = 0; i < n; ++i) ++places[part_of(elements[i]) + 1];
+  for (int p = 0; p < kParts; ++p) places[p + 1] += places[p];
+  for (int64_t i = 0; i < n; ++i) parts[places[part_of(elements[i])]++] = elements[i];
+  for (int64_t p = 0, start = 0; p < kParts; start = places[p++])
+    sort_bucket<K>(parts + start, spare + start, begin + start, places[p] - start, writer);
+}
+
+template <typename K, typename E, typename Writer>
+void sort_bucket(E* elements, E* spare, int64_t begin, int64_t n, const Writer& writer) {
+  if (n == 0) return;
+  const KeyRange<K> range = key_range<K>(elements, n);
+  if (range.low == range.high) return writer.equal(elements, begin, n);
+  if (n > kMaxSmall) return divide<K>(elements, spare, elements, range, begin, n, writer);
+  uint16_t order[kMaxSmall];
+  order_small<K>(elements, static_cast<int>(n), range, order);
+  writer.ordered(elements, begin, static_cast<int>(n), order);
+}
+
+template <typename T>
+void write_by_rank(Record<T>* records, Record<T>* spare, int64_t n, const T* targets, T* out) {
+  sort_bucket<typename Key<T>::type>(records, spare, 0, n, ByRank<T>{targets, out});
+}
+template <typename T>
+void write_by_value(Record<T>* records, Record<T>* spare, int64_t n, const T* targets, T* out) {
+  sort_bucket<typename Key<T>::type>(records, spare, 0, n, ByValue<T>{targets, out});
+}
+template <typename T>
+void write_order(Record<T>* records, Record<T>* spare, int64_t n, uint32_t* order) {
+  sort_bucket<typename Key<T>::type>(records, spare, 0, n, Order<T>{order});
+}
+template <typename T>
+void write_sorted(typename Key<T>::type* keys, typename Key<T>::type* spare, int64_t n, T* sorted) {
+  sort_bucket<typename Key<T>::type>(keys, spare, 0, n, Values<T>{sorted});
+}
+
+// ---- Division of a pool into buckets
+// ---------------------------------------------------------------------------------
+
+template <typename T>
+void classify(const T* values, const uint8_t* mask, int64_t n, const BucketMap<T>& map, uint16_t* buckets,
+              uint32_t* counts) {
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t key = distance_key(values[i], map.center), cell = map.cells[cell_of(key)];
+    const uint32_t bucket = (cell & 0xffff) + ((((key & 0x7fffff) >> 4) * (cell >> 16)) >> 19);
+    buckets[i] = static_cast<uint16_t>(values[i] == values[i] ? bucket : map.count);
+  }
+  if (mask != nullptr)
+    for (int64_t i = 0; i < n; ++i) buckets[i] = mask[i] != 0 ? buckets[i] : static_cast<uint16_t>(map.count);
+  // Two tables: neighbouring pixels often share a bucket, and a count waits for the one before it.
+  uint32_t others[kMaxBuckets + 1];
+  for (int b = 0; b <= map.count; ++b) others[b] = 0;
+  int64_t i = 0;
+  for (; i + 1 < n; i += 2) {
+    ++counts[buckets[i]];
+    ++others[buckets[i + 1]];
+  }
+  if (i < n) ++counts[buckets[i]];
+  for (int b = 0; b <= map.count; ++b) counts[b] += others[b];
+}
+
+template <typename T>
+void scatter(const T* values, const uint16_t* buckets, int64_t n, uint32_t first, uint32_t* places,
+             Record<T>* records) {
+  for (int64_t i = 0; i < n; ++i)
+    records[places[buckets[i]]++] = Record<T>::make(key_of(values[i]), first + static_cast<uint32_t>(i));
+}
+
+template <typename T>
+void scatter_keys(const T* values, const uint16_t* buckets, int64_t n, uint32_t* places, typename Key<T>::type* keys) {
+  for (int64_t i = 0; i < n; ++i) keys[places[buckets[i]]++] = key_of(values[i]);
+}
+
+template <typename T>
+constexpr Kernels<T> table() {
+  return {&classify<T>,       &scatter<T>,     &scatter_keys<T>, &write_by_rank<T>,
+          &write_by_value<T>, &write_order<T>, &write_sorted<T>};
+}
+
+}  // namespace
+
+extern const Kernels<float> float_kernels = table<float>();
+extern const Kernels<double> double_kernels = table<double>();
+
+}  // namespace genimg::histogram::GENIMG_ISA

@@ -19,43 +19,43 @@ inline namespace GENIMG_ISA {
 #define GENIMG_INLINE_LAMBDA __attribute__((always_inline))
 
 template <typename T>
-struct Complex {
+struct ComplexVector {
   using V = typename Vector<T>::type;
   V re, im;
 };
 
 template <typename T>
-GENIMG_HD Complex<T> operator+(Complex<T> a, Complex<T> b) {
+GENIMG_HD ComplexVector<T> operator+(ComplexVector<T> a, ComplexVector<T> b) {
   return {a.re + b.re, a.im + b.im};
 }
 template <typename T>
-GENIMG_HD Complex<T> operator-(Complex<T> a, Complex<T> b) {
+GENIMG_HD ComplexVector<T> operator-(ComplexVector<T> a, ComplexVector<T> b) {
   return {a.re - b.re, a.im - b.im};
 }
 template <typename T>
-GENIMG_HD Complex<T> operator*(Complex<T> a, T s) {
+GENIMG_HD ComplexVector<T> operator*(ComplexVector<T> a, T s) {
   return {a.re * s, a.im * s};
 }
 template <typename T>
-GENIMG_HD Complex<T> times_minus_i(Complex<T> a) {
+GENIMG_HD ComplexVector<T> times_minus_i(ComplexVector<T> a) {
   return {a.im, -a.re};
 }
 template <typename T>
-GENIMG_HD Complex<T> rotate(Complex<T> a, T re, T im) {
+GENIMG_HD ComplexVector<T> times(ComplexVector<T> a, T re, T im) {
   return {a.re * re - a.im * im, a.re * im + a.im * re};
 }
 template <typename T>
-GENIMG_HD Complex<T> swapped(Complex<T> a) {
+GENIMG_HD ComplexVector<T> swapped(ComplexVector<T> a) {
   return {a.im, a.re};
 }
 
 template <typename T>
-GENIMG_HD Complex<T> load_complex(const T* p) {
+GENIMG_HD ComplexVector<T> load_complex(const T* p) {
   using V = typename Vector<T>::type;
   return {load<V>(p), load<V>(p + Vector<T>::lanes)};
 }
 template <typename T>
-GENIMG_HD void store_complex(T* p, Complex<T> a) {
+GENIMG_HD void store_complex(T* p, ComplexVector<T> a) {
   store(p, a.re);
   store(p + Vector<T>::lanes, a.im);
 }
@@ -66,24 +66,24 @@ struct Radix {
 };
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<2>, Complex<T>* x) {
-  const Complex<T> a = x[0], b = x[1];
+GENIMG_HD void butterfly(Radix<2>, ComplexVector<T>* x) {
+  const ComplexVector<T> a = x[0], b = x[1];
   x[0] = a + b;
   x[1] = a - b;
 }
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<3>, Complex<T>* x) {
-  const Complex<T> sum = x[1] + x[2], middle = x[0] - sum * T(0.5);
-  const Complex<T> turn = times_minus_i(x[1] - x[2]) * T(0.86602540378443864676);
+GENIMG_HD void butterfly(Radix<3>, ComplexVector<T>* x) {
+  const ComplexVector<T> sum = x[1] + x[2], middle = x[0] - sum * T(0.5);
+  const ComplexVector<T> turn = times_minus_i(x[1] - x[2]) * T(0.86602540378443864676);
   x[0] = x[0] + sum;
   x[1] = middle + turn;
   x[2] = middle - turn;
 }
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<4>, Complex<T>* x) {
-  const Complex<T> a = x[0] + x[2], b = x[0] - x[2], c = x[1] + x[3], d = times_minus_i(x[1] - x[3]);
+GENIMG_HD void butterfly(Radix<4>, ComplexVector<T>* x) {
+  const ComplexVector<T> a = x[0] + x[2], b = x[0] - x[2], c = x[1] + x[3], d = times_minus_i(x[1] - x[3]);
   x[0] = a + c;
   x[1] = b + d;
   x[2] = a - c;
@@ -91,13 +91,13 @@ GENIMG_HD void butterfly(Radix<4>, Complex<T>* x) {
 }
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<5>, Complex<T>* x) {
+GENIMG_HD void butterfly(Radix<5>, ComplexVector<T>* x) {
   constexpr T c1 = T(0.30901699437494742410), c2 = T(-0.80901699437494742410);
   constexpr T s1 = T(0.95105651629515357212), s2 = T(0.58778525229247312917);
-  const Complex<T> a = x[1] + x[4], b = x[2] + x[3];
-  const Complex<T> c = times_minus_i(x[1] - x[4]), d = times_minus_i(x[2] - x[3]);
-  const Complex<T> e = x[0] + a * c1 + b * c2, f = x[0] + a * c2 + b * c1;
-  const Complex<T> g = c * s1 + d * s2, h = c * s2 - d * s1;
+  const ComplexVector<T> a = x[1] + x[4], b = x[2] + x[3];
+  const ComplexVector<T> c = times_minus_i(x[1] - x[4]), d = times_minus_i(x[2] - x[3]);
+  const ComplexVector<T> e = x[0] + a * c1 + b * c2, f = x[0] + a * c2 + b * c1;
+  const ComplexVector<T> g = c * s1 + d * s2, h = c * s2 - d * s1;
   x[0] = x[0] + a + b;
   x[1] = e + g;
   x[2] = f + h;
@@ -106,14 +106,14 @@ GENIMG_HD void butterfly(Radix<5>, Complex<T>* x) {
 }
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<8>, Complex<T>* x) {
+GENIMG_HD void butterfly(Radix<8>, ComplexVector<T>* x) {
   constexpr T h = T(0.70710678118654752440);
-  Complex<T> even[4] = {x[0], x[2], x[4], x[6]}, odd[4] = {x[1], x[3], x[5], x[7]};
+  ComplexVector<T> even[4] = {x[0], x[2], x[4], x[6]}, odd[4] = {x[1], x[3], x[5], x[7]};
   butterfly(Radix<4>(), even);
   butterfly(Radix<4>(), odd);
-  odd[1] = Complex<T>{odd[1].re + odd[1].im, odd[1].im - odd[1].re} * h;
+  odd[1] = ComplexVector<T>{odd[1].re + odd[1].im, odd[1].im - odd[1].re} * h;
   odd[2] = times_minus_i(odd[2]);
-  odd[3] = Complex<T>{odd[3].im - odd[3].re, -odd[3].re - odd[3].im} * h;
+  odd[3] = ComplexVector<T>{odd[3].im - odd[3].re, -odd[3].re - odd[3].im} * h;
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) {
     x[k] = even[k] + odd[k];
@@ -122,7 +122,7 @@ GENIMG_HD void butterfly(Radix<8>, Complex<T>* x) {
 }
 
 template <typename T>
-GENIMG_HD void butterfly(Radix<1>, Complex<T>*) {}
+GENIMG_HD void butterfly(Radix<1>, ComplexVector<T>*) {}
 
 template <typename Call>
 GENIMG_HD void with_radix(int radix, Call call) {
@@ -148,17 +148,17 @@ enum class Twiddle { none, before, after };
 template <typename T, Twiddle twiddle, int R, typename Load, typename Store>
 GENIMG_HD void pass(Radix<R> radix, int64_t count, const T* factors, Load load, Store store) {
   for (int64_t j = 0; j < count; ++j) {
-    Complex<T> x[R];
+    ComplexVector<T> x[R];
     const T* w = factors + j * 2 * (R - 1);
 #pragma GCC unroll 8
     for (int q = 0; q < R; ++q) {
       x[q] = load(j, q);
-      if (twiddle == Twiddle::before && q > 0) x[q] = rotate(x[q], w[2 * q - 2], w[2 * q - 1]);
+      if (twiddle == Twiddle::before && q > 0) x[q] = times(x[q], w[2 * q - 2], w[2 * q - 1]);
     }
     butterfly(radix, x);
 #pragma GCC unroll 8
     for (int q = 0; q < R; ++q) {
-      if (twiddle == Twiddle::after && q > 0) x[q] = rotate(x[q], w[2 * q - 2], w[2 * q - 1]);
+      if (twiddle == Twiddle::after && q > 0) x[q] = times(x[q], w[2 * q - 2], w[2 * q - 1]);
       store(j, q, x[q]);
     }
   }
@@ -174,7 +174,7 @@ static void pass_in_place(int radix, T* work, int64_t n, int64_t length, const T
       pass<T, twiddle>(
           r, stride, factors,
           [=](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load_complex(group + (j + q * stride) * step); },
-          [=](int64_t j, int q, Complex<T> x)
+          [=](int64_t j, int q, ComplexVector<T> x)
               GENIMG_INLINE_LAMBDA { store_complex(group + (j + q * stride) * step, x); });
   });
 }
@@ -184,7 +184,7 @@ GENIMG_HD void transform_of_one_pass(const FftPlan<T>& plan, Load load, Store st
   with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA {
     pass<T, Twiddle::none>(
         r, 1, plan.twiddle[0], [&](int64_t, int q) GENIMG_INLINE_LAMBDA { return load(q); },
-        [&](int64_t, int q, Complex<T> x) GENIMG_INLINE_LAMBDA { store(q, x); });
+        [&](int64_t, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(q, x); });
   });
 }
 
@@ -198,7 +198,8 @@ GENIMG_HD void transform_in_order(const FftPlan<T>& plan, T* work, Load load, St
   with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA {
     pass<T, Twiddle::after>(
         r, part, plan.twiddle[0], [&](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load(j + q * part); },
-        [&](int64_t j, int q, Complex<T> x) GENIMG_INLINE_LAMBDA { store_complex(work + (j + q * part) * step, x); });
+        [&](int64_t j, int q, ComplexVector<T> x)
+            GENIMG_INLINE_LAMBDA { store_complex(work + (j + q * part) * step, x); });
   });
   const int64_t jump = plan.n / plan.radix[last], groups = part / plan.radix[last];
   for (int p = 0; p < plan.radix[0]; ++p) {
@@ -213,7 +214,7 @@ GENIMG_HD void transform_in_order(const FftPlan<T>& plan, T* work, Load load, St
       pass<T, Twiddle::none>(
           r, groups, plan.twiddle[last],
           [&](int64_t g, int q) GENIMG_INLINE_LAMBDA { return load_complex(own + (g * r.value + q) * step); },
-          [&](int64_t g, int q, Complex<T> x) GENIMG_INLINE_LAMBDA { store(frequency[g] + q * jump, x); });
+          [&](int64_t g, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(frequency[g] + q * jump, x); });
     });
   }
 }
@@ -232,7 +233,7 @@ GENIMG_HD void transform_out_order(const FftPlan<T>& plan, T* work, Load load, S
       pass<T, Twiddle::none>(
           r, groups, plan.twiddle[last],
           [&](int64_t g, int q) GENIMG_INLINE_LAMBDA { return load(frequency[g] + q * jump); },
-          [&](int64_t g, int q, Complex<T> x)
+          [&](int64_t g, int q, ComplexVector<T> x)
               GENIMG_INLINE_LAMBDA { store_complex(own + (g * r.value + q) * step, x); });
     });
     int64_t length = plan.radix[last];
@@ -245,7 +246,7 @@ GENIMG_HD void transform_out_order(const FftPlan<T>& plan, T* work, Load load, S
     pass<T, Twiddle::before>(
         r, part, plan.twiddle[0],
         [&](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load_complex(work + (j + q * part) * step); },
-        [&](int64_t j, int q, Complex<T> x) GENIMG_INLINE_LAMBDA { store(j + q * part, x); });
+        [&](int64_t j, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(j + q * part, x); });
   });
 }
 

@@ -13,6 +13,7 @@
 #include "common/scratch.h"
 #include "steerable/freq.h"
 #include "steerable/freq_kernels.h"
+#include "steerable/masks.h"
 
 namespace genimg::steerable {
 
@@ -126,19 +127,9 @@ int64_t ceil_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multi
 int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
 int64_t half_rows(int64_t height) { return (height + 1) / 2; }
 
-int64_t cropped(int64_t length, int level) {
-  for (; level > 0 && length > 1; --level) length = (length + 1) / 2;
-  return length;
-}
-
-// The frequencies that the filters of a level let through.
-Size support_of(const Pyramid& p, int level) { return {cropped(p.height, level), cropped(p.width, level)}; }
-
-// The factor c of c cos^order: the squares of all orientations sum up to 1.
-double angular_norm(int order) {
-  double square = 1.0 / (order + 1);
-  for (int k = 1; k <= order; ++k) square *= 4.0 * k * k / ((2.0 * k) * (2.0 * k - 1));
-  return std::sqrt(square);
+// The frequencies that the filters of a level let through: those of the level's own band, if it were downsampled.
+Size support_of(const Pyramid& p, int level) {
+  return {level_length(p.height, level, true), level_length(p.width, level, true)};
 }
 
 // ---- one image ----
@@ -147,13 +138,17 @@ template <typename T>
 class Transform {
  public:
   Transform(const Pyramid& pyramid, const Executor& executor)
-      : p_(pyramid), k_(kernels<T>()), executor_(executor), lanes_(k_.lanes) {}
+      : p_(pyramid),
+        masks_(mask_parameters<double>(pyramid)),
+        k_(kernels<T>()),
+        executor_(executor),
+        lanes_(k_.lanes) {}
 
   void analyse(const T* image, const Coefficients<T>& out, int64_t item) const;
   void synthesise(const Coefficients<const T>& in, int64_t item, T* image) const;
 
  private:
-  using Table = RadialTable<T>;
+  using Kind = typename RadialTable<T>::Kind;
   struct Band {
     Size size;     // of the band
     Size support;  // of its spectrum
@@ -166,8 +161,9 @@ class Transform {
   size_t plane_size(int64_t height, int64_t width) const {
     return static_cast<size_t>(ceil_to(half_rows(height), lanes_) * 2 * ceil_to(width, lanes_));
   }
-  size_t table_size(Size support) const {
-    return static_cast<size_t>(ceil_to(half_rows(support.height), lanes_) * (support.width / 2 + 1));
+  size_t table_size() const {
+    const int64_t columns = p_.masks == Masks::lut ? p_.width : p_.width / 2 + 1;
+    return static_cast<size_t>(ceil_to(half_rows(p_.height), lanes_) * columns);
   }
 
   // Runs a kernel over [0, n), in pieces that are worth a thread; each iteration costs `cost` vectors.
@@ -179,8 +175,13 @@ class Transform {
     });
   }
 
-  Filter<T> make_table(typename Table::Kind kind, int level, double scale, T* values) const;
-  Filter<T> oriented(Filter<T> filter, int level, int orientation, bool hilbert) const;
+  Filter<T> radial_filter(Kind kind, int level, double scale, T* table) const;
+  Filter<T> oriented(Filter<T> radial, int level, int orientation, bool hilbert) const;
+  template <typename Value>
+  Filter<T> tabulated(int level, bool symmetric, T* table, Value value) const;
+  Filter<T> residual_filter(Kind kind, double scale, T* table) const;
+  template <typename Call>
+  void for_each_band(int level, uint32_t subset, double scale, bool hilbert_too, T* table, Call call) const;
   void split_first_row(Filter<T>& filter, double scale, T* spectrum, T* values) const;
 
   void forward(const Band&, const T* image, int parts, int part, T* tiles, T* spectrum, const Filter<T>&) const;
@@ -188,50 +189,105 @@ class Transform {
   void inverse_columns(const Band&, const T* tiles, const T* hilbert_tiles, T* image) const;
 
   const Pyramid& p_;
+  const MaskParameters<double> masks_;
   const FreqKernels<T>& k_;
   const Executor& executor_;
   const int64_t lanes_;
 };
 
 template <typename T>
-Filter<T> Transform<T>::make_table(typename Table::Kind kind, int level, double scale, T* values) const {
-  const bool is_band = kind == Table::Kind::band;
-  const Size support = support_of(p_, kind == Table::Kind::highpass ? 0 : level);
-  Table table;
+Filter<T> Transform<T>::radial_filter(Kind kind, int level, double scale, T* values) const {
+  const bool is_band = kind == Kind::band;
+  const Size support = support_of(p_, level);
+  RadialTable<T> table;
   table.kind = kind;
   table.level = level;
-  table.overlap = static_cast<int>(std::min(std::ceil(p_.twidth), 64.0));
+  table.overlap = masks_.overlap;
   table.order = is_band ? p_.order : 0;
-  table.x_step = static_cast<T>(2.0 / static_cast<double>(p_.width));
-  table.y_step = static_cast<T>(2.0 / static_cast<double>(p_.height));
-  table.inverse_width = static_cast<T>(1 / p_.twidth);
+  table.x_step = static_cast<T>(masks_.step_x);
+  table.y_step = static_cast<T>(masks_.step_y);
+  table.inverse_width = static_cast<T>(masks_.inverse_width);
   table.unit = static_cast<T>(std::ldexp(1.0, -level));
   // Half, because columns_forward gives twice the spectrum.
-  table.scale = static_cast<T>(0.5 * scale * (is_band ? angular_norm(p_.order) : 1.0));
+  table.scale = static_cast<T>(0.5 * scale * (is_band ? masks_.gain : 1.0));
   table.half_width = support.width / 2;
   table.values = values;
   const int64_t blocks = ceil_div(half_rows(support.height), lanes_);
   parallel_for(executor_, 0, blocks, ceil_div(1024, table.half_width + 1),
                [&](int64_t begin, int64_t end) { k_.radial_table(table, begin, end); });
   Filter<T> filter;
-  filter.radial = values;
+  filter.table = values;
   filter.half_width = table.half_width;
+  filter.columns = table.half_width + 1;
   return filter;
 }
 
 template <typename T>
 Filter<T> Transform<T>::oriented(Filter<T> filter, int level, int orientation, bool hilbert) const {
-  const int n = p_.orientations();
-  const double angle = kPi * orientation / n, unit = std::ldexp(2.0, level);
-  const double cosine = 2 * orientation == n ? 0.0 : std::cos(angle) * unit / static_cast<double>(p_.width);
-  filter.cosine = static_cast<T>(cosine);
-  filter.sine = static_cast<T>(std::sin(angle) * unit / static_cast<double>(p_.height));
+  filter.cosine = static_cast<T>(std::ldexp(masks_.cosine[orientation] * masks_.step_x, level));
+  filter.sine = static_cast<T>(std::ldexp(masks_.sine[orientation] * masks_.step_y, level));
   filter.order = p_.order;
-  filter.hilbert = hilbert;
   filter.quarter_turns = (p_.order + hilbert) % 4;
-  // The angle at DC is 0. A real band keeps the mask's real part there.
-  filter.dc = filter.quarter_turns % 2 == 0 ? static_cast<T>(cosine) : T(0);
+  filter.hilbert = hilbert;
   return filter;
+}
+
+// A filter from value(kx, ky) at every frequency.
+template <typename T>
+template <typename Value>
+Filter<T> Transform<T>::tabulated(int level, bool symmetric, T* table, Value value) const {
+  const Size support = support_of(p_, level);
+  Filter<T> filter;
+  filter.table = table;
+  filter.half_width = support.width / 2;
+  filter.columns = symmetric ? filter.half_width + 1 : support.width;
+  filter.symmetric = symmetric;
+  parallel_for(executor_, 0, ceil_to(half_rows(support.height), lanes_), ceil_div(512, filter.columns),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t ky = begin; ky < end; ++ky) {
+                   T* const row = table + ky / lanes_ * filter.columns * lanes_ + ky % lanes_;
+                   for (int64_t k = 0; k < filter.columns; ++k)
+                     row[k * lanes_] = static_cast<T>(0.5 * value(symmetric ? k : signed_index(k, filter.columns), ky));
+                 }
+               });
+  return filter;
+}
+
+template <typename T>
+Filter<T> Transform<T>::residual_filter(Kind kind, double scale, T* table) const {
+  const int level = kind == Kind::lowpass ? p_.levels : 0;
+  if (p_.masks == Masks::exact) return radial_filter(kind, level, scale, table);
+  return tabulated(level, true, table, [&](int64_t kx, int64_t ky) {
+    const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+    return scale * (kind == Kind::lowpass ? lowpass_mask(at) : highpass_mask(at));
+  });
+}
+
+// call(orientation, is it the Hilbert transform?, filter) for the bands of a level.
+template <typename T>
+template <typename Call>
+void Transform<T>::for_each_band(int level, uint32_t subset, double scale, bool hilbert_too, T* table,
+                                 Call call) const {
+  if ((subset & ((2u << p_.order) - 1)) == 0) return;
+  Filter<T> radial;
+  if (p_.masks == Masks::exact) radial = radial_filter(Kind::band, level, scale, table);
+  for (int b = 0; b < p_.orientations(); ++b) {
+    if ((subset >> b & 1) == 0) continue;
+    for (const bool hilbert : {false, true}) {
+      if (hilbert && !hilbert_too) continue;
+      if (p_.masks == Masks::exact) {
+        call(b, hilbert, oriented(radial, level, b, hilbert));
+        continue;
+      }
+      Filter<T> filter = tabulated(level, false, table, [&](int64_t kx, int64_t ky) {
+        const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+        const Oriented<double> mask = oriented_mask(at, radial_mask(at, level), b);
+        return scale * (hilbert ? mask.hilbert : mask.band);
+      });
+      filter.quarter_turns = (p_.order + hilbert) % 4;
+      call(b, hilbert, filter);
+    }
+  }
 }
 
 template <typename T>
@@ -276,37 +332,35 @@ void Transform<T>::split_first_row(Filter<T>& filter, double scale, T* spectrum,
     at(mirror, 1) = mean * mirror_im - difference * im;
     values[k * lanes_] = 1;
   }
-  filter.radial = values;
+  filter.table = values;
 }
 
 template <typename T>
 void Transform<T>::analyse(const T* image, const Coefficients<T>& out, int64_t item) const {
   const Band whole = whole_image();
   const size_t plane = plane_size(p_.height, p_.width);
-  const Scratch<T> spectrum(plane), tiles(plane), table(table_size(whole.support));
+  const Scratch<T> spectrum(plane), tiles(plane), table(table_size());
   const Scratch<T> hilbert_tiles(p_.analytic ? plane : 0);
   forward(whole, image, 1, 0, tiles.get(), spectrum.get(), {});
   for (int level = 0; level < p_.levels; ++level) {
-    if (out.bands[level] == nullptr || out.band_subset[level] == 0) continue;
+    if (out.bands[level] == nullptr) continue;
     const Band band = band_of_level(level);
-    const Filter<T> radial = make_table(Table::Kind::band, level, out.band_scale[level], table.get());
     const int64_t size = band.size.height * band.size.width * (p_.analytic ? 2 : 1);
-    for (int b = 0; b < p_.orientations(); ++b) {
-      if ((out.band_subset[level] >> b & 1) == 0) continue;
-      inverse_rows(band, spectrum.get(), oriented(radial, level, b, false), tiles.get());
-      if (p_.analytic) inverse_rows(band, spectrum.get(), oriented(radial, level, b, true), hilbert_tiles.get());
-      inverse_columns(band, tiles.get(), p_.analytic ? hilbert_tiles.get() : nullptr,
-                      out.bands[level] + (item * p_.orientations() + b) * size);
-    }
+    for_each_band(level, out.band_subset[level], out.band_scale[level], p_.analytic, table.get(),
+                  [&](int b, bool hilbert, const Filter<T>& filter) {
+                    inverse_rows(band, spectrum.get(), filter, hilbert ? hilbert_tiles.get() : tiles.get());
+                    if (hilbert == p_.analytic)
+                      inverse_columns(band, tiles.get(), hilbert ? hilbert_tiles.get() : nullptr,
+                                      out.bands[level] + (item * p_.orientations() + b) * size);
+                  });
   }
   if (out.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);
-    const Filter<T> filter = make_table(Table::Kind::lowpass, p_.levels, out.lowpass_scale, table.get());
-    inverse_rows(band, spectrum.get(), filter, tiles.get());
+    inverse_rows(band, spectrum.get(), residual_filter(Kind::lowpass, out.lowpass_scale, table.get()), tiles.get());
     inverse_columns(band, tiles.get(), nullptr, out.lowpass + item * band.size.height * band.size.width);
   }
   if (out.highpass == nullptr) return;
-  Filter<T> filter = make_table(Table::Kind::highpass, 0, out.highpass_scale, table.get());
+  Filter<T> filter = residual_filter(Kind::highpass, out.highpass_scale, table.get());
   split_first_row(filter, out.highpass_scale, spectrum.get(), table.get());
   inverse_rows(whole, spectrum.get(), filter, tiles.get());
   inverse_columns(whole, tiles.get(), nullptr, out.highpass + item * p_.height * p_.width);
@@ -316,14 +370,14 @@ template <typename T>
 void Transform<T>::synthesise(const Coefficients<const T>& in, int64_t item, T* image) const {
   const Band whole = whole_image();
   const size_t plane = plane_size(p_.height, p_.width);
-  const Scratch<T> spectrum(plane), tiles(plane), table(table_size(whole.support));
+  const Scratch<T> spectrum(plane), tiles(plane), table(table_size());
   std::memset(spectrum.get(), 0, plane * sizeof(T));
   const auto add = [&](const Band& band, const T* coefficients, int parts, int part, Filter<T> filter) {
     filter.quarter_turns = (4 - filter.quarter_turns) % 4;
     forward(band, coefficients, parts, part, tiles.get(), spectrum.get(), filter);
   };
   if (in.highpass != nullptr) {
-    Filter<T> filter = make_table(Table::Kind::highpass, 0, in.highpass_scale, table.get());
+    Filter<T> filter = residual_filter(Kind::highpass, in.highpass_scale, table.get());
     std::vector<T> first_row;
     for (int64_t k = 0; k <= filter.half_width; ++k) {
       first_row.push_back(table[static_cast<size_t>(k * lanes_)]);
@@ -335,22 +389,19 @@ void Transform<T>::synthesise(const Coefficients<const T>& in, int64_t item, T* 
     split_first_row(filter, in.highpass_scale, spectrum.get(), table.get());
   }
   for (int level = 0; level < p_.levels; ++level) {
-    if (in.bands[level] == nullptr || in.band_subset[level] == 0) continue;
+    if (in.bands[level] == nullptr) continue;
     const Band band = band_of_level(level);
-    const Filter<T> radial = make_table(Table::Kind::band, level, in.band_scale[level], table.get());
     const int parts = p_.analytic ? 2 : 1;
     const int64_t size = band.size.height * band.size.width * parts;
-    for (int b = 0; b < p_.orientations(); ++b) {
-      if ((in.band_subset[level] >> b & 1) == 0) continue;
-      const T* const coefficients = in.bands[level] + (item * p_.orientations() + b) * size;
-      add(band, coefficients, parts, 0, oriented(radial, level, b, false));
-      if (p_.analytic && !in.real_part_only) add(band, coefficients, parts, 1, oriented(radial, level, b, true));
-    }
+    for_each_band(level, in.band_subset[level], in.band_scale[level], p_.analytic && !in.real_part_only, table.get(),
+                  [&](int b, bool hilbert, const Filter<T>& filter) {
+                    add(band, in.bands[level] + (item * p_.orientations() + b) * size, parts, hilbert, filter);
+                  });
   }
   if (in.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);
     add(band, in.lowpass + item * band.size.height * band.size.width, 1, 0,
-        make_table(Table::Kind::lowpass, p_.levels, in.lowpass_scale, table.get()));
+        residual_filter(Kind::lowpass, in.lowpass_scale, table.get()));
   }
   inverse_rows(whole, spectrum.get(), {}, tiles.get());
   inverse_columns(whole, tiles.get(), nullptr, image);
@@ -371,10 +422,10 @@ void for_each_image(const Pyramid& p, int64_t batch, const Executor& executor, C
 
 }  // namespace
 
-Size level_size(const Pyramid& pyramid, int level) { return support_of(pyramid, pyramid.downsample ? level : 0); }
 
 bool has_fused_transform(const Pyramid& pyramid) {
-  if (pyramid.masks != Masks::exact) return false;
+  // pyrtools' masks are not symmetric about DC where a length is odd.
+  if (pyramid.masks == Masks::lut && (pyramid.height % 2 != 0 || pyramid.width % 2 != 0)) return false;
   // The powers of the radius in a RadialTable must stay far from float's range.
   if (pyramid.order *
           std::min(pyramid.twidth + 1, std::log2(static_cast<double>(std::max(pyramid.height, pyramid.width)))) >

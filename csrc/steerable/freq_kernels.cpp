@@ -64,8 +64,11 @@ void radial_table(const RadialTable<T>& table, int64_t begin, int64_t end) {
     for (int64_t k = 0; k <= table.half_width; ++k) {
       const T x = static_cast<T>(k) * table.x_step;
       V square = y * y + x * x;
-      if (block == 0 && k == 0) square[0] = table.x_step * table.x_step;  // DC has the radius of its left neighbour
-      V value = radial_factor(table, log2_of(square) * T(0.5)) * table.scale;
+      const bool has_dc = block == 0 && k == 0;  // of radius 0, where no direction exists
+      if (has_dc) square[0] = 1;
+      V log_radius = log2_of(square) * T(0.5);
+      if (has_dc) log_radius[0] = T(-1e9);
+      V value = radial_factor(table, log_radius) * table.scale;
       const V inverse = table.unit / square_root<V, T>(square);
       for (int i = 0; i < table.order; ++i) value *= inverse;
       store(values + k * kLanes<T>, value);
@@ -77,28 +80,28 @@ void radial_table(const RadialTable<T>& table, int64_t begin, int64_t end) {
 template <typename T>
 struct BlockFilter {
   using V = typename Vector<T>::type;
-  const T* radial;
-  int64_t half_width;
-  V rise, rise_at_zero;  // y sine, and the cosine of the column kx = 0
+  const T* table;
+  const T* negative;  // where the column of kx = 0 would be, if columns went on to the left
+  int64_t negative_step, half_width;
+  V rise;  // y sine
   T cosine, sign;
   int order;
   bool hilbert;
 
   BlockFilter(const Filter<T>& filter, int64_t block)
-      : radial(filter.radial + block * (filter.half_width + 1) * kLanes<T>),
+      : table(filter.table + block * filter.columns * kLanes<T>),
+        negative(table + (filter.symmetric ? 0 : filter.columns) * kLanes<T>),
+        negative_step(filter.symmetric ? -kLanes<T> : kLanes<T>),
         half_width(filter.half_width),
         rise(lane_index<T>(block * kLanes<T>) * filter.sine),
-        rise_at_zero(rise),
         cosine(filter.cosine),
         sign(filter.quarter_turns & 2 ? T(-1) : T(1)),
         order(filter.order),
-        hilbert(filter.hilbert) {
-    if (block == 0) rise_at_zero[0] = filter.dc;
-  }
+        hilbert(filter.hilbert) {}
 
   GENIMG_INLINE_LAMBDA V at(int64_t k) const {
-    const V c = k == 0 ? rise_at_zero : rise + static_cast<T>(k) * cosine;
-    V value = load<V>(radial + (k < 0 ? -k : k) * kLanes<T>) * sign;
+    const V c = rise + static_cast<T>(k) * cosine;
+    V value = load<V>(k < 0 ? negative + k * negative_step : table + k * kLanes<T>) * sign;
     for (int i = 0; i < order; ++i) value *= c;
     if (hilbert) value *= c > T(0) ? V{} + T(1) : (c < T(0) ? V{} - T(1) : V{});
     return value;
@@ -107,13 +110,10 @@ struct BlockFilter {
 
 // a times (-i)^turns but for the sign.
 template <bool odd_turns, typename T, typename V>
-GENIMG_HD Complex<T> filtered(Complex<T> a, V mask) {
+GENIMG_HD ComplexVector<T> filtered(ComplexVector<T> a, V mask) {
   if (odd_turns) return {a.im * mask, -a.re * mask};
   return {a.re * mask, a.im * mask};
 }
-
-// Signed frequency of the i-th of n.
-GENIMG_HD int64_t signed_frequency(int64_t i, int64_t n) { return i < (n + 1) / 2 ? i : i - n; }
 
 // ---- rows: transforms along x, lanes are V frequencies ky ----
 
@@ -132,8 +132,8 @@ template <bool odd_turns, typename T>
 void forward_block_filtered(const RowsForward<T>& rows, int64_t block, const T* tiles, T* spectrum, T* work) {
   const BlockFilter<T> filter(rows.filter, block);
   const int64_t n = rows.plan->n, width = rows.spectrum_width;
-  forward_block(*rows.plan, tiles, work, [&](int64_t i, Complex<T> x) GENIMG_INLINE_LAMBDA {
-    const int64_t k = signed_frequency(i, n);
+  forward_block(*rows.plan, tiles, work, [&](int64_t i, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
+    const int64_t k = signed_index(i, n);
     if ((k < 0 ? -k : k) > filter.half_width) return;
     T* const at = spectrum + (k < 0 ? k + width : k) * kStep<T>;
     store_complex(at, load_complex(at) + filtered<odd_turns>(x, filter.at(k)));
@@ -145,9 +145,10 @@ void rows_forward(const RowsForward<T>& rows, T* work, int64_t begin, int64_t en
   for (int64_t block = begin; block < end; ++block) {
     const T* const tiles = rows.tiles + block * block_size<T>(rows.plan->n);
     T* const spectrum = rows.spectrum + block * block_size<T>(rows.spectrum_width);
-    if (rows.filter.radial == nullptr)
-      forward_block(*rows.plan, tiles, work,
-                    [=](int64_t k, Complex<T> x) GENIMG_INLINE_LAMBDA { store_complex(spectrum + k * kStep<T>, x); });
+    if (rows.filter.table == nullptr)
+      forward_block(*rows.plan, tiles, work, [=](int64_t k, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
+        store_complex(spectrum + k * kStep<T>, x);
+      });
     else if (rows.filter.quarter_turns & 1)
       forward_block_filtered<true>(rows, block, tiles, spectrum, work);
     else
@@ -159,10 +160,10 @@ template <typename T, typename Load>
 GENIMG_HD void inverse_block(const FftPlan<T>& plan, T* tiles, T* work, Load load_at) {
   const int64_t n = plan.n, end = ceil_to_lanes<T>(n);
   T* const staged = work + block_size<T>(n);
-  transform_out_order<T>(plan, work, load_at, [=](int64_t x, Complex<T> a) GENIMG_INLINE_LAMBDA {
+  transform_out_order<T>(plan, work, load_at, [=](int64_t x, ComplexVector<T> a) GENIMG_INLINE_LAMBDA {
     store_complex(staged + x * kStep<T>, swapped(a));
   });
-  for (int64_t x = n; x < end; ++x) store_complex(staged + x * kStep<T>, Complex<T>{});
+  for (int64_t x = n; x < end; ++x) store_complex(staged + x * kStep<T>, ComplexVector<T>{});
   for (int64_t x = 0; x < n; x += kLanes<T>) {
     transpose(staged + x * kStep<T>, kStep<T>, tiles + x * kStep<T>, kStep<T>);
     transpose(staged + x * kStep<T> + kLanes<T>, kStep<T>, tiles + x * kStep<T> + kLanes<T>, kStep<T>);
@@ -174,8 +175,8 @@ void inverse_block_filtered(const RowsInverse<T>& rows, int64_t block, const T* 
   const BlockFilter<T> filter(rows.filter, block);
   const int64_t n = rows.plan->n, width = rows.spectrum_width;
   inverse_block(*rows.plan, tiles, work, [&](int64_t i) GENIMG_INLINE_LAMBDA {
-    const int64_t k = signed_frequency(i, n);
-    if ((k < 0 ? -k : k) > filter.half_width) return Complex<T>{};
+    const int64_t k = signed_index(i, n);
+    if ((k < 0 ? -k : k) > filter.half_width) return ComplexVector<T>{};
     return swapped(filtered<odd_turns>(load_complex(spectrum + (k < 0 ? k + width : k) * kStep<T>), filter.at(k)));
   });
 }
@@ -185,7 +186,7 @@ void rows_inverse(const RowsInverse<T>& rows, T* work, int64_t begin, int64_t en
   for (int64_t block = begin; block < end; ++block) {
     const T* const spectrum = rows.spectrum + block * block_size<T>(rows.spectrum_width);
     T* const tiles = rows.tiles + block * block_size<T>(rows.plan->n);
-    if (rows.filter.radial == nullptr)
+    if (rows.filter.table == nullptr)
       inverse_block(*rows.plan, tiles, work,
                     [=](int64_t k) GENIMG_INLINE_LAMBDA { return swapped(load_complex(spectrum + k * kStep<T>)); });
     else if (rows.filter.quarter_turns & 1)
@@ -238,24 +239,24 @@ void columns_forward(const ColumnsForward<T>& columns, T* work, int64_t begin, i
         [=](int64_t y) GENIMG_INLINE_LAMBDA {
           const T* const row = image + y * columns.width * parts;
           const auto first = load_pixels(row, parts, columns.part, left);
-          return Complex<T>{first, has_second
-                                       ? load_pixels(row + kLanes<T> * parts, parts, columns.part, left - kLanes<T>)
-                                       : typename Vector<T>::type{}};
+          return ComplexVector<T>{
+              first, has_second ? load_pixels(row + kLanes<T> * parts, parts, columns.part, left - kLanes<T>)
+                                : typename Vector<T>::type{}};
         },
-        [=](int64_t k, Complex<T> z) GENIMG_INLINE_LAMBDA { store_complex(staged + k * kStep<T>, z); });
-    const auto put = [&](int64_t ky, Complex<T> a, Complex<T> b) GENIMG_INLINE_LAMBDA {
+        [=](int64_t k, ComplexVector<T> z) GENIMG_INLINE_LAMBDA { store_complex(staged + k * kStep<T>, z); });
+    const auto put = [&](int64_t ky, ComplexVector<T> a, ComplexVector<T> b) GENIMG_INLINE_LAMBDA {
       store_complex(columns.tiles + tile_row<T>(ky, 2 * pair, stride), a);
       if (has_second) store_complex(columns.tiles + tile_row<T>(ky, 2 * pair + 1, stride), b);
     };
-    const Complex<T> zero = load_complex(staged);
-    Complex<T> half = {};
+    const ComplexVector<T> zero = load_complex(staged);
+    ComplexVector<T> half = {};
     if (columns.half_rate_row) half = load_complex(staged + n / 2 * kStep<T>);
     put(0, {zero.re * T(2), half.re * T(2)}, {zero.im * T(2), half.im * T(2)});
     for (int64_t ky = 1; ky < columns.rows; ++ky) {
-      const Complex<T> z = load_complex(staged + ky * kStep<T>), m = load_complex(staged + (n - ky) * kStep<T>);
+      const ComplexVector<T> z = load_complex(staged + ky * kStep<T>), m = load_complex(staged + (n - ky) * kStep<T>);
       put(ky, {z.re + m.re, z.im - m.im}, {z.im + m.im, m.re - z.re});
     }
-    for (int64_t ky = columns.rows; ky % kLanes<T> != 0; ++ky) put(ky, Complex<T>{}, Complex<T>{});
+    for (int64_t ky = columns.rows; ky % kLanes<T> != 0; ++ky) put(ky, ComplexVector<T>{}, ComplexVector<T>{});
   }
 }
 
@@ -271,30 +272,30 @@ void columns_inverse(const ColumnsInverse<T>& columns, T* work, int64_t begin, i
     const int64_t tile = interleaved ? pair : 2 * pair, x = tile * kLanes<T>, left = columns.width - x;
     const bool has_second = interleaved || left > kLanes<T>;
     const T* const second = interleaved ? columns.hilbert_tiles : columns.tiles + kLanes<T> * kStep<T>;
-    const auto put = [&](int64_t k, Complex<T> z)
+    const auto put = [&](int64_t k, ComplexVector<T> z)
                          GENIMG_INLINE_LAMBDA { store_complex(staged + k * kStep<T>, swapped(z)); };
-    const auto get = [&](int64_t ky, Complex<T>& a, Complex<T>& b) GENIMG_INLINE_LAMBDA {
+    const auto get = [&](int64_t ky, ComplexVector<T>& a, ComplexVector<T>& b) GENIMG_INLINE_LAMBDA {
       const int64_t at = tile_row<T>(ky, tile, stride);
       a = load_complex(columns.tiles + at);
-      b = has_second ? load_complex(second + at) : Complex<T>{};
+      b = has_second ? load_complex(second + at) : ComplexVector<T>{};
     };
-    Complex<T> a, b;
+    ComplexVector<T> a, b;
     get(0, a, b);
     put(0, {a.re, b.re});
-    if (n % 2 == 0) put(n / 2, columns.half_rate_row ? Complex<T>{a.im, b.im} : Complex<T>{});
+    if (n % 2 == 0) put(n / 2, columns.half_rate_row ? ComplexVector<T>{a.im, b.im} : ComplexVector<T>{});
     for (int64_t ky = 1; ky < columns.rows; ++ky) {
       get(ky, a, b);
       put(ky, {a.re - b.im, a.im + b.re});
       put(n - ky, {a.re + b.im, b.re - a.im});
     }
     for (int64_t ky = columns.rows; 2 * ky < n; ++ky) {
-      put(ky, Complex<T>{});
-      put(n - ky, Complex<T>{});
+      put(ky, ComplexVector<T>{});
+      put(n - ky, ComplexVector<T>{});
     }
     T* const image = columns.image + x * parts;
     transform_in_order<T>(
         plan, work, [=](int64_t k) GENIMG_INLINE_LAMBDA { return load_complex(staged + k * kStep<T>); },
-        [=](int64_t y, Complex<T> z) GENIMG_INLINE_LAMBDA {
+        [=](int64_t y, ComplexVector<T> z) GENIMG_INLINE_LAMBDA {
           T* const row = image + y * columns.width * parts;
           V low = z.im, high = z.re;
           if (interleaved) {

@@ -44,14 +44,15 @@ struct RadialTable {
   T* values;
 };
 
-// What a spectrum is multiplied by: radial * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the
+// What a spectrum is multiplied by: table * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the
 // cosine for the Hilbert transform.
 template <typename T>
 struct Filter {
-  const T* radial = nullptr;  // of a RadialTable; null: no filter
-  int64_t half_width = 0;     // zero where |kx| is larger
-  T cosine = 0, sine = 0;     // of one step of kx and of ky
-  T dc = 0;                   // the cosine at DC, where no direction exists
+  const T* table = nullptr;  // of a RadialTable, or its like with columns for negative kx too; null: no filter
+  int64_t columns = 0;       // of the table
+  bool symmetric = true;     // kx < 0 is in the column of -kx; else in the column `columns` + kx
+  int64_t half_width = 0;    // the mask is zero where |kx| is larger
+  T cosine = 0, sine = 0;    // of one step of kx and of ky
   int order = 0;
   int quarter_turns = 0;
   bool hilbert = false;
