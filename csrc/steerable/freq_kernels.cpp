@@ -117,15 +117,46 @@ GENIMG_HD ComplexVector<T> filtered(ComplexVector<T> a, V mask) {
 
 // ---- rows: transforms along x, lanes are V frequencies ky ----
 
+// The squares of V x V numbers that an array of V-lane vectors consists of change places with the columns of tiles.
+template <typename T>
+GENIMG_HD void transpose_complex(const T* from, T* to) {
+  transpose(from, kStep<T>, to, kStep<T>);
+  transpose(from + kLanes<T>, kStep<T>, to + kLanes<T>, kStep<T>);
+}
+
+// Runs of butterflies whose elements are whole tiles: V of them where the parts are multiples of V, else all.
+// move(tile's column, position in `staged`) is called for each tile of the run.
+template <typename T, typename Pass>
+struct Runs {
+  int64_t length, part, tiles;
+
+  explicit Runs(const Pass& pass)
+      : length(pass.part % kLanes<T> == 0 ? kLanes<T> : pass.part),
+        part(pass.part),
+        tiles((length * Pass::radix + kLanes<T> - 1) / kLanes<T>) {}
+
+  // Of the i-th tile of the run that begins with butterfly j.
+  int64_t column(int64_t j, int64_t i) const { return length == part ? i * kLanes<T> : j + i * part; }
+};
+
 template <typename T, typename Store>
 GENIMG_HD void forward_block(const FftPlan<T>& plan, const T* tiles, T* work, Store store_at) {
   T* const staged = work + block_size<T>(plan.n);
-  for (int64_t x = 0; x < plan.n; x += kLanes<T>) {
-    transpose(tiles + x * kStep<T>, kStep<T>, staged + x * kStep<T>, kStep<T>);
-    transpose(tiles + x * kStep<T> + kLanes<T>, kStep<T>, staged + x * kStep<T> + kLanes<T>, kStep<T>);
-  }
-  transform_in_order<T>(
-      plan, work, [=](int64_t x) GENIMG_INLINE_LAMBDA { return load_complex(staged + x * kStep<T>); }, store_at);
+  with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
+    constexpr int R = decltype(pass)::radix;
+    const Runs<T, decltype(pass)> runs(pass);
+    for (int64_t first = 0; first < pass.part; first += runs.length) {
+      for (int64_t i = 0; i < runs.tiles; ++i)
+        transpose_complex(tiles + runs.column(first, i) * kStep<T>, staged + i * kLanes<T> * kStep<T>);
+      for (int64_t j = 0; j < runs.length; ++j) {
+        ComplexVector<T> x[R];
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = load_complex(staged + (j + q * runs.length) * kStep<T>);
+        pass.scatter(first + j, x);
+      }
+    }
+  });
+  finish_parts<T>(plan, work, store_at);
 }
 
 template <bool odd_turns, typename T>
@@ -158,16 +189,24 @@ void rows_forward(const RowsForward<T>& rows, T* work, int64_t begin, int64_t en
 
 template <typename T, typename Load>
 GENIMG_HD void inverse_block(const FftPlan<T>& plan, T* tiles, T* work, Load load_at) {
-  const int64_t n = plan.n, end = ceil_to_lanes<T>(n);
-  T* const staged = work + block_size<T>(n);
-  transform_out_order<T>(plan, work, load_at, [=](int64_t x, ComplexVector<T> a) GENIMG_INLINE_LAMBDA {
-    store_complex(staged + x * kStep<T>, swapped(a));
+  T* const staged = work + block_size<T>(plan.n);
+  prepare_parts<T>(plan, work, load_at);
+  with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
+    constexpr int R = decltype(pass)::radix;
+    const Runs<T, decltype(pass)> runs(pass);
+    for (int64_t i = runs.length * R; i < runs.tiles * kLanes<T>; ++i)
+      store_complex(staged + i * kStep<T>, ComplexVector<T>{});
+    for (int64_t first = 0; first < pass.part; first += runs.length) {
+      for (int64_t j = 0; j < runs.length; ++j) {
+        ComplexVector<T> x[R];
+        pass.gather(first + j, x);
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) store_complex(staged + (j + q * runs.length) * kStep<T>, swapped(x[q]));
+      }
+      for (int64_t i = 0; i < runs.tiles; ++i)
+        transpose_complex(staged + i * kLanes<T> * kStep<T>, tiles + runs.column(first, i) * kStep<T>);
+    }
   });
-  for (int64_t x = n; x < end; ++x) store_complex(staged + x * kStep<T>, ComplexVector<T>{});
-  for (int64_t x = 0; x < n; x += kLanes<T>) {
-    transpose(staged + x * kStep<T>, kStep<T>, tiles + x * kStep<T>, kStep<T>);
-    transpose(staged + x * kStep<T> + kLanes<T>, kStep<T>, tiles + x * kStep<T> + kLanes<T>, kStep<T>);
-  }
 }
 
 template <bool odd_turns, typename T>
@@ -198,10 +237,11 @@ void rows_inverse(const RowsInverse<T>& rows, T* work, int64_t begin, int64_t en
 
 // ---- columns: transforms along y, lanes are V columns; two real blocks A, B of columns make one complex A + i B ----
 
-// Where a tile's row ky is; `tile` is the number of tiles to the left.
+// Row ky of tiles that begin with a certain column of tiles.
 template <typename T>
-GENIMG_HD int64_t tile_row(int64_t ky, int64_t tile, int64_t block_stride) {
-  return ky / kLanes<T> * block_stride + (tile * kLanes<T> + ky % kLanes<T>)*kStep<T>;
+GENIMG_HD int64_t tile_row(int64_t ky, int64_t block_stride) {
+  const uint64_t row = static_cast<uint64_t>(ky);
+  return static_cast<int64_t>(row / kLanes<T>) * block_stride + static_cast<int64_t>(row % kLanes<T>) * kStep<T>;
 }
 
 // One part of V pixels, zero from `count` on.
@@ -224,87 +264,132 @@ GENIMG_HD void store_numbers(T* to, typename Vector<T>::type v, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] = v[i];
 }
 
+// The half spectra of A and B from z[k] and z[h-k], to their tiles; `has_second`: is there a B?
+template <typename T>
+struct PairSplitter {
+  T* tiles;
+  int64_t stride, rows;
+  bool has_second;
+
+  GENIMG_INLINE_LAMBDA void put(int64_t ky, ComplexVector<T> a, ComplexVector<T> b) const {
+    T* const at = tiles + tile_row<T>(ky, stride);
+    store_complex(at, a);
+    if (has_second) store_complex(at + kLanes<T> * kStep<T>, b);
+  }
+  GENIMG_INLINE_LAMBDA void split(int64_t ky, ComplexVector<T> z, ComplexVector<T> mirror) const {
+    if (ky >= rows) return;
+    put(ky, {z.re + mirror.re, z.im - mirror.im}, {z.im + mirror.im, mirror.re - z.re});
+  }
+};
+
+// The butterflies of the whole pass two by two, j and part - j: their elements are each other's mirror images.
+template <typename T, typename Pass>
+GENIMG_HD void split_pairs(const Pass& pass, int64_t n, bool half_rate_row, const PairSplitter<T>& to) {
+  constexpr int R = Pass::radix;
+  ComplexVector<T> x[R], y[R], half = {};
+  const auto split_all = [&](int64_t j, const ComplexVector<T>* mirror, int shift) GENIMG_INLINE_LAMBDA {
+#pragma GCC unroll 8
+    for (int q = 0; q < R; ++q) {
+      const int64_t k = j + q * pass.part;
+      const int m = (2 * R - shift - q) % R;
+      if (2 * k < n && k > 0) to.split(k, x[q], mirror[m]);
+      if (2 * k > n && mirror != x) to.split(n - k, mirror[m], x[q]);
+      if (2 * k == n && half_rate_row) half = x[q];
+    }
+  };
+  for (int64_t j = 1; 2 * j < pass.part; ++j) {
+    pass.gather(j, x);
+    pass.gather(pass.part - j, y);
+    split_all(j, y, 1);
+  }
+  if (pass.part % 2 == 0) {
+    pass.gather(pass.part / 2, x);
+    split_all(pass.part / 2, x, 1);
+  }
+  pass.gather(0, x);
+  split_all(0, x, 0);
+  to.put(0, {x[0].re * T(2), half.re * T(2)}, {x[0].im * T(2), half.im * T(2)});
+  for (int64_t ky = to.rows; ky % kLanes<T> != 0; ++ky) to.put(ky, ComplexVector<T>{}, ComplexVector<T>{});
+}
+
 template <typename T>
 void columns_forward(const ColumnsForward<T>& columns, T* work, int64_t begin, int64_t end) {
   const FftPlan<T>& plan = *columns.plan;
-  const int64_t n = plan.n, stride = block_size<T>(columns.width);
-  T* const staged = work + block_size<T>(n);
+  const int parts = columns.parts, part = columns.part;
   for (int64_t pair = begin; pair < end; ++pair) {
     const int64_t x = pair * 2 * kLanes<T>, left = columns.width - x;
     const bool has_second = left > kLanes<T>;
-    const T* const image = columns.image + x * columns.parts;
-    const int parts = columns.parts;
-    transform_in_order<T>(
-        plan, work,
-        [=](int64_t y) GENIMG_INLINE_LAMBDA {
-          const T* const row = image + y * columns.width * parts;
-          const auto first = load_pixels(row, parts, columns.part, left);
-          return ComplexVector<T>{
-              first, has_second ? load_pixels(row + kLanes<T> * parts, parts, columns.part, left - kLanes<T>)
-                                : typename Vector<T>::type{}};
-        },
-        [=](int64_t k, ComplexVector<T> z) GENIMG_INLINE_LAMBDA { store_complex(staged + k * kStep<T>, z); });
-    const auto put = [&](int64_t ky, ComplexVector<T> a, ComplexVector<T> b) GENIMG_INLINE_LAMBDA {
-      store_complex(columns.tiles + tile_row<T>(ky, 2 * pair, stride), a);
-      if (has_second) store_complex(columns.tiles + tile_row<T>(ky, 2 * pair + 1, stride), b);
-    };
-    const ComplexVector<T> zero = load_complex(staged);
-    ComplexVector<T> half = {};
-    if (columns.half_rate_row) half = load_complex(staged + n / 2 * kStep<T>);
-    put(0, {zero.re * T(2), half.re * T(2)}, {zero.im * T(2), half.im * T(2)});
-    for (int64_t ky = 1; ky < columns.rows; ++ky) {
-      const ComplexVector<T> z = load_complex(staged + ky * kStep<T>), m = load_complex(staged + (n - ky) * kStep<T>);
-      put(ky, {z.re + m.re, z.im - m.im}, {z.im + m.im, m.re - z.re});
-    }
-    for (int64_t ky = columns.rows; ky % kLanes<T> != 0; ++ky) put(ky, ComplexVector<T>{}, ComplexVector<T>{});
+    const T* const image = columns.image + x * parts;
+    prepare_parts<T>(plan, work, [=](int64_t y) GENIMG_INLINE_LAMBDA {
+      const T* const row = image + y * columns.width * parts;
+      const auto first = load_pixels(row, parts, part, left);
+      if (!has_second) return ComplexVector<T>{first, {}};
+      return ComplexVector<T>{first, load_pixels(row + kLanes<T> * parts, parts, part, left - kLanes<T>)};
+    });
+    const PairSplitter<T> to{columns.tiles + x * kStep<T>, block_size<T>(columns.width), columns.rows, has_second};
+    with_whole_pass(plan, work,
+                    [&](auto pass) GENIMG_INLINE_LAMBDA { split_pairs(pass, plan.n, columns.half_rate_row, to); });
   }
 }
+
+// z = A + i B from the half spectra of A and B.
+template <typename T>
+struct PairJoiner {
+  const T* first;
+  const T* second;  // null: B is 0
+  int64_t stride, rows, n;
+  bool half_rate_row;
+
+  GENIMG_INLINE_LAMBDA ComplexVector<T> at(int64_t k) const {
+    const bool mirrored = 2 * k > n;
+    const int64_t ky = mirrored ? n - k : k;
+    if (2 * ky == n) {
+      if (!half_rate_row) return ComplexVector<T>{};
+      const int64_t zero = tile_row<T>(0, stride);
+      return {load_complex(first + zero).im,
+              second == nullptr ? typename Vector<T>::type{} : load_complex(second + zero).im};
+    }
+    if (ky >= rows) return ComplexVector<T>{};
+    const int64_t place = tile_row<T>(ky, stride);
+    const ComplexVector<T> a = load_complex(first + place);
+    const ComplexVector<T> b = second == nullptr ? ComplexVector<T>{} : load_complex(second + place);
+    if (ky == 0) return {a.re, b.re};
+    if (mirrored) return {a.re + b.im, b.re - a.im};
+    return {a.re - b.im, a.im + b.re};
+  }
+};
 
 template <typename T>
 void columns_inverse(const ColumnsInverse<T>& columns, T* work, int64_t begin, int64_t end) {
   using V = typename Vector<T>::type;
   const FftPlan<T>& plan = *columns.plan;
-  const int64_t n = plan.n, stride = block_size<T>(columns.width);
   const bool interleaved = columns.hilbert_tiles != nullptr;
   const int parts = interleaved ? 2 : 1;
-  T* const staged = work + block_size<T>(n);
   for (int64_t pair = begin; pair < end; ++pair) {
-    const int64_t tile = interleaved ? pair : 2 * pair, x = tile * kLanes<T>, left = columns.width - x;
-    const bool has_second = interleaved || left > kLanes<T>;
-    const T* const second = interleaved ? columns.hilbert_tiles : columns.tiles + kLanes<T> * kStep<T>;
-    const auto put = [&](int64_t k, ComplexVector<T> z)
-                         GENIMG_INLINE_LAMBDA { store_complex(staged + k * kStep<T>, swapped(z)); };
-    const auto get = [&](int64_t ky, ComplexVector<T>& a, ComplexVector<T>& b) GENIMG_INLINE_LAMBDA {
-      const int64_t at = tile_row<T>(ky, tile, stride);
-      a = load_complex(columns.tiles + at);
-      b = has_second ? load_complex(second + at) : ComplexVector<T>{};
-    };
-    ComplexVector<T> a, b;
-    get(0, a, b);
-    put(0, {a.re, b.re});
-    if (n % 2 == 0) put(n / 2, columns.half_rate_row ? ComplexVector<T>{a.im, b.im} : ComplexVector<T>{});
-    for (int64_t ky = 1; ky < columns.rows; ++ky) {
-      get(ky, a, b);
-      put(ky, {a.re - b.im, a.im + b.re});
-      put(n - ky, {a.re + b.im, b.re - a.im});
-    }
-    for (int64_t ky = columns.rows; 2 * ky < n; ++ky) {
-      put(ky, ComplexVector<T>{});
-      put(n - ky, ComplexVector<T>{});
-    }
+    const int64_t x = pair * (interleaved ? 1 : 2) * kLanes<T>, left = columns.width - x;
+    const T* const first = columns.tiles + x * kStep<T>;
+    const T* second = left > kLanes<T> ? first + kLanes<T> * kStep<T> : nullptr;
+    if (interleaved) second = columns.hilbert_tiles + x * kStep<T>;
+    const PairJoiner<T> from{first, second, block_size<T>(columns.width), columns.rows, plan.n, columns.half_rate_row};
+    with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
+      constexpr int R = decltype(pass)::radix;
+      // Butterflies j and part - j have the same rows: the second finds them in cache.
+      for (int64_t i = 0; i < pass.part; ++i) {
+        const int64_t j = i % 2 == 0 ? i / 2 : pass.part - (i + 1) / 2;
+        ComplexVector<T> x[R];
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = swapped(from.at(j + q * pass.part));
+        pass.scatter(j, x);
+      }
+    });
     T* const image = columns.image + x * parts;
-    transform_in_order<T>(
-        plan, work, [=](int64_t k) GENIMG_INLINE_LAMBDA { return load_complex(staged + k * kStep<T>); },
-        [=](int64_t y, ComplexVector<T> z) GENIMG_INLINE_LAMBDA {
-          T* const row = image + y * columns.width * parts;
-          V low = z.im, high = z.re;
-          if (interleaved) {
-            low = alternate_low(z.im, z.re);
-            high = alternate_high(z.im, z.re);
-          }
-          store_numbers(row, low, left * parts);
-          if (left * parts > kLanes<T>) store_numbers(row + kLanes<T>, high, left * parts - kLanes<T>);
-        });
+    finish_parts<T>(plan, work, [=](int64_t y, ComplexVector<T> z) GENIMG_INLINE_LAMBDA {
+      T* const row = image + y * columns.width * parts;
+      const V low = interleaved ? alternate_low(z.im, z.re) : z.im;
+      const V high = interleaved ? alternate_high(z.im, z.re) : z.re;
+      store_numbers(row, low, left * parts);
+      if (left * parts > kLanes<T>) store_numbers(row + kLanes<T>, high, left * parts - kLanes<T>);
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import sys
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from genimg_fast import _numpy
 from genimg_fast.steerable._freq_map import FreqMap
 
 if TYPE_CHECKING:
     import torch
 
-Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
+Array = TypeVar("Array", bound="np.ndarray | torch.Tensor")
 Scale = int | Literal["residual_highpass", "residual_lowpass"]
 
-_HIGHPASS, _LOWPASS = "residual_highpass", "residual_lowpass"
+_HIGHPASS: Literal["residual_highpass"] = "residual_highpass"
+_LOWPASS: Literal["residual_lowpass"] = "residual_lowpass"
 
 
 class SteerablePyramidFreq:
@@ -101,9 +104,11 @@ class SteerablePyramidFreq:
         """Return the analysis, and the synthesis that undoes it."""
         height, width = self.image_shape
         table = self.masks == "lut"
-        pyramid = (height, width, self.num_scales, self.order, self.is_complex, self.downsample, table)
+        flags = (int(self.is_complex), int(self.downsample), int(table))
+        pyramid = (height, width, self.num_scales, self.order, *flags)
         every = (1, *[2**self.num_orientations - 1] * self.num_scales, 1)
-        unscaled = FreqMap(tuple(map(int, pyramid)), self.twidth, every, (1.0,) * len(every), fused=False)
+        fused = _numpy.steerable_freq_has_fused_transform(pyramid, self.twidth)
+        unscaled = FreqMap(pyramid, self.twidth, every, (1.0,) * len(every), fused)
         forward, backward = [], []
         for k in range(len(every)):
             octave = max(k - 1, 0)
@@ -117,11 +122,10 @@ class SteerablePyramidFreq:
                 doubling = 1 if self.downsample else 2**octave
                 forward.append(doubling / coefficient)
                 backward.append(1 / (image * doubling))
-        # The image is in the real part of complex bands alone.
-        real = (*unscaled.pyramid[:4], 0, *unscaled.pyramid[5:])
         return (
-            unscaled._replace(scales=tuple(forward)),
-            unscaled._replace(pyramid=real, scales=tuple(backward), real_part=self.is_complex),
+            dataclasses.replace(unscaled, scales=tuple(forward)),
+            # The real part of complex bands is the band of the real pyramid, which holds the image.
+            dataclasses.replace(unscaled, scales=tuple(backward), real_part=self.is_complex),
         )
 
     def __call__(self, x: Array, scales: Scale | Sequence[Scale] | None = None) -> OrderedDict[Scale, Array]:
@@ -273,12 +277,12 @@ class SteerablePyramidFreq:
                 "pyr_coeffs must have the same size at all scales, as those of a pyramid with downsample=False have; "
                 f"got { ({key: tuple(c.shape) for key, c in pyr_coeffs.items()}) }"
             )
-        info = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
+        info: list[tuple[int, ...]] = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
         split: list[tuple[int, ...]] | bool = False
         if split_complex and any(not isinstance(key, str) for key in keys):
             parts = [c if isinstance(key, str) else _interleave(c, door) for key, c in zip(keys, parts, strict=True)]
             bands = 2 * sum(count[0] for count in info if count)
-            split = [() for key in keys if key == _HIGHPASS] + [(bands,)] + [() for key in keys if key == _LOWPASS]
+            split = [*(() for key in keys if key == _HIGHPASS), (bands,), *(() for key in keys if key == _LOWPASS)]
         packed = door.concatenate(parts, -3)
         channels = packed.shape[-4]
         shape = (*packed.shape[:-4], channels * packed.shape[-3], *packed.shape[-2:])
@@ -315,7 +319,7 @@ class SteerablePyramidFreq:
                 f"pyr_tensor must have {num_channels * sum(counts)} channels, got {tuple(pyr_tensor.shape)}"
             )
         *leading, _, height, width = pyr_tensor.shape
-        unpacked = pyr_tensor.reshape(*leading, num_channels, sum(counts), height, width)
+        unpacked: Any = pyr_tensor.reshape(*leading, num_channels, sum(counts), height, width)
         result: OrderedDict[Scale, Array] = OrderedDict()
         start = 0
         for key, orientations, count in zip(pyr_keys, pack_info, counts, strict=True):
@@ -353,7 +357,9 @@ class SteerablePyramidFreq:
                 bits |= 1 << operator.index(band)
         m = self._backward
         subset = [s & bits if m.is_band(k) else s for k, s in enumerate(m.subset)]
-        return m._replace(subset=tuple(s if key in chosen else 0 for key, s in zip(self._keys, subset, strict=True)))
+        return dataclasses.replace(
+            m, subset=tuple(s if key in chosen else 0 for key, s in zip(self._keys, subset, strict=True))
+        )
 
     def _check_coefficients(
         self, pyr_coeffs: Mapping[Scale, Array], keys: Iterable[Scale]

@@ -55,9 +55,9 @@ def heeger_bergen(
         height: Number of scales of the pyramid, at least 1. "auto": 4 for an exemplar with a shorter side of 256 to 511
             pixels, one more each time that doubles, one less each time it halves, and never more than the result holds.
         order: Order of the pyramid's derivative: order + 1 orientations. 0 to 15; the spatial pyramid has 0, 1, 3, 5.
-        edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": analyse the
-            periodic component (Moisan 2011), which has no jump there; "mirror": analyse the exemplar beside its mirror
-            images, and keep the subbands of the exemplar.
+        edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": its periodic
+            component (Moisan 2011), which has no jump there, takes its place; "mirror": its mirror images lie beside
+            it while its subbands are made.
         seed: Of the noise: a number gives the same result each time on one kind of device, for any number of threads.
             Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
             different each time.
@@ -65,7 +65,7 @@ def heeger_bergen(
         pyramid: "frequency" (`SteerablePyramidFreq`) or "spatial" (`SteerablePyramidSpace`).
         update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
             closer to the exemplar in the same number of iterations.
-        tolerance: Stop once `Step.distance` is at or below it. 0 never stops early.
+        tolerance: Stop once `Step.distance` is at or below it.
         palette: A second texture, of the same kind, dtype and channels: the result has its colours and contrast and the
             pattern of `image`.
         weights: One positive number for each exemplar of a list; they are divided by their sum. None: equal ones.
@@ -91,8 +91,9 @@ def heeger_bergen(
     check.choice("mixture", mixture, MIXTURES)
     check.choice("update", update, tuple(UPDATES))
     shape = check.size(size, pictures[0].shape[-2:])
-    scales = check.height(height, [p.shape[-2:] for p in pictures + palettes], shape)
-    analysis = Analysis(pyramid, shape, scales, check.order(order, pyramid))
+    order = check.order(order, pyramid)
+    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures + palettes], shape)
+    analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
     watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
 
@@ -110,7 +111,8 @@ def heeger_bergen(
     statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
     if palettes:
         sources = [measure([palettes[0][index]], [1.0]) for index in np.ndindex(*batch)]
-        statistics = [s.with_palette(other) for s, other in zip(statistics, sources, strict=True)]
+        gain = analysis.lowpass_gain()
+        statistics = [s.with_palette(other, gain) for s, other in zip(statistics, sources, strict=True)]
     if not statistics:
         return picture(noise)
     synthesis = Synthesis(statistics, len(seeds), analysis, kind)
