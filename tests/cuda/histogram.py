@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from kernel_library import KernelLibrary
 
+NAME = "histogram"
+SOURCES = ("histogram/cuda.cu",)
+
 VALUE, RANK = 0, 1
 SUFFIXES = {np.dtype(d): s for d, s in ((np.float32, "f32"), (np.float64, "f64"), (np.uint8, "u8"), (np.uint16, "u16"))}
 
@@ -78,3 +81,58 @@ def derivative(
     workspace = _workspace(library, f"linear_workspace_{suffix}", *rows)
     library.check(f"launch_{kind}_{suffix}", *rows, direction, out, method, workspace, None)
     return out
+
+
+def expected_rank_match(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return rows of the reference's values in the order of the source's, for rows of equal size."""
+    out = np.empty_like(source)
+    order = np.argsort(source, axis=1, kind="stable")
+    np.put_along_axis(out, order, np.sort(reference, axis=1).astype(source.dtype), axis=1)
+    return out
+
+
+def expected_value_match(source: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return what interpolating between the reference's distinct values gives, in float64."""
+    rows = []
+    for values, targets in zip(source, reference, strict=True):
+        _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+        distinct, target_counts = np.unique(targets, return_counts=True)
+        quantiles = np.cumsum(counts) / values.size
+        target_quantiles = np.cumsum(target_counts) / targets.size
+        rows.append(np.interp(quantiles, target_quantiles, distinct)[place])
+    return np.array(rows)
+
+
+def random_rows(library: KernelLibrary, shape: tuple[int, int], dtype: type, seed: int) -> np.ndarray:
+    """Return rows of random values, with ties where dtype is an integer, in device memory."""
+    rng = np.random.default_rng(seed)
+    if np.issubdtype(dtype, np.integer):
+        return library.array(rng.integers(0, 200, shape), dtype)
+    return library.array(rng.standard_normal(shape), dtype)
+
+
+def exercise(library: KernelLibrary) -> None:
+    """Run all launchers on short and long rows and check what they give."""
+    for dtype in (np.float32, np.float64, np.uint8, np.uint16):
+        for size in (1, 77, 9001):
+            source = random_rows(library, (2, size), dtype, 0)
+            reference = random_rows(library, (2, size), dtype, 1)
+            (by_rank,) = match(library, [(source, reference)], RANK)
+            np.testing.assert_array_equal(by_rank, expected_rank_match(source, reference))
+            (by_value,) = match(library, [(source, reference)], VALUE)
+            tolerance = 0.5 if np.issubdtype(dtype, np.integer) else 1e-5
+            expected = expected_value_match(source, reference)
+            np.testing.assert_allclose(by_value.astype(float), expected, rtol=1e-6, atol=tolerance * (1 + 1e-9))
+            library.free()
+    for dtype in (np.float32, np.float64):
+        for size in (77, 9001):
+            source = random_rows(library, (2, size), dtype, 0)
+            reference = random_rows(library, (2, size + 5), dtype, 1)
+            np.testing.assert_array_equal(sort(library, source), np.sort(source, axis=1))
+            into_reference = random_rows(library, (2, size + 5), dtype, 2)
+            into_source = random_rows(library, (2, size), dtype, 3)
+            for method in (VALUE, RANK):
+                forward = derivative(library, "tangent", source, reference, into_reference, method)
+                back = derivative(library, "adjoint", source, reference, into_source, method)
+                np.testing.assert_allclose(np.vdot(forward, into_source), np.vdot(into_reference, back), rtol=1e-3)
+            library.free()
