@@ -40,13 +40,44 @@ def _steerable_freq() -> dict[str, Callable[[], object]]:
     return workloads
 
 
+def _rows(rows: int, size: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    if dtype.is_floating_point:
+        return torch.randn(rows, size, generator=generator, dtype=dtype)
+    return torch.randint(0, 256, (rows, size), generator=generator, dtype=torch.int32).to(dtype)
+
+
+def _histogram() -> dict[str, Callable[[], object]]:
+    value, rank, sizes = 0, 1, (65536, 32768)
+    workloads: dict[str, Callable[[], object]] = {}
+    for name, dtype, rows, (size, reference_size), method in (
+        ("value", torch.float32, 1, sizes, value),
+        ("rank", torch.float32, 1, sizes, rank),
+        ("rank_double", torch.float64, 1, (32768, 32768), rank),
+        ("value_small", torch.float32, 4, (8192, 8192), value),
+        ("value_uint8", torch.uint8, 1, sizes, value),
+        ("rank_uint16", torch.uint16, 1, (32768, 32768), rank),
+    ):
+        x, y = _rows(rows, size, dtype, 0), _rows(rows, reference_size, dtype, 1)
+        workloads[f"match_{name}"] = lambda x=x, y=y, m=method: _torch.ops().match_histograms(
+            x, y, None, None, 1, m, False
+        )
+    x, y = _rows(1, 32768, torch.float32, 0), _rows(1, 32768, torch.float32, 1)
+    ordered = torch.sort(y).values
+    workloads["match_value_sorted"] = lambda: _torch.ops().match_histograms(x, ordered, None, None, 1, value, True)
+    workloads["sort_histograms"] = lambda: _torch.ops().sort_histograms(x, None, 1)
+    workloads["match_tangent"] = lambda: _torch.ops().match_histograms_tangent(y, x, y, None, None, 1, value)
+    workloads["match_adjoint"] = lambda: _torch.ops().match_histograms_adjoint(x, x, y, None, None, 1, value)
+    return workloads
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in _steerable_freq().items():
+        for name, run in (_steerable_freq() | _histogram()).items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]
