@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -55,7 +56,7 @@ bool takes_part(const Pool<T>& pool, int64_t i) {
   return pool.values[i] == pool.values[i];
 }
 
-// ---- Sorting --------------------------------------------------------------------------------------------------------
+// ---- Sorting ------------------------------------------------------------------------------------------------------
 
 constexpr int64_t kMeanBucket = 96;
 
@@ -72,6 +73,12 @@ int64_t take_sample(const Pool<T>& pool, T* sample, int64_t size) {
 }
 
 template <typename T>
+T median(T* values, int64_t n) {
+  std::nth_element(values, values + n / 2, values + n);
+  return values[n / 2];
+}
+
+template <typename T>
 BucketMap<T> bucket_map(const Pool<T>& pool) {
   constexpr int64_t kMaxSample = 1024;
   T sample[kMaxSample];
@@ -79,10 +86,14 @@ BucketMap<T> bucket_map(const Pool<T>& pool) {
   const int64_t buckets = std::clamp<int64_t>(pool.size / kMeanBucket, 1, kMaxBuckets);
   const int64_t taken = buckets == 1 ? 0 : take_sample(pool, sample, std::min(2 * buckets, kMaxSample));
   if (taken == 0) return map;
-  std::nth_element(sample, sample + taken / 2, sample + taken);
-  map.center = sample[taken / 2];
+  map.center = median(sample, taken);
+  float distances[kMaxSample];
+  for (int64_t j = 0; j < taken; ++j) distances[j] = std::abs(static_cast<float>(sample[j] - map.center));
+  // Eight octaves to either side of the median distance.
+  const int octave = std::ilogb(std::max(median(distances, taken), std::numeric_limits<float>::min()));
+  map.nearest = static_cast<uint32_t>(std::clamp(octave + 127 - kCells / 4, 1, 254 - kCells / 2)) << kCellBits;
   int64_t counts[kCells] = {};
-  for (int64_t j = 0; j < taken; ++j) ++counts[cell_of(distance_key(sample[j], map.center))];
+  for (int64_t j = 0; j < taken; ++j) ++counts[scale_place(sample[j], map.center, map.nearest) >> kCellBits];
   for (int64_t cell = 0, below = 0, first = 0; cell < kCells; ++cell) {
     below += counts[cell];
     const int64_t end = (2 * below * buckets + taken) / (2 * taken);
@@ -96,7 +107,7 @@ BucketMap<T> bucket_map(const Pool<T>& pool) {
 // The pool's elements (records, or keys alone), divided into buckets.
 template <typename T, typename E>
 struct Buckets {
-  explicit Buckets(const Pool<T>& pool) : elements(pool.size), spare(pool.size) {
+  explicit Buckets(const Pool<T>& pool) : elements(pool.size + kOverread), spare(pool.size + kOverread) {
     const Kernels<T>& k = kernels<T>();
     const BucketMap<T> map = bucket_map(pool);
     count = map.count;
@@ -165,7 +176,7 @@ int64_t sort_present(const Pool<T>& pool, T* sorted) {
   }
 }
 
-// ---- The reference --------------------------------------------------------------------------------------------------
+// ---- The reference ------------------------------------------------------------------------------------------------
 
 // A sorted reference without what takes no part.
 template <typename R>
@@ -227,7 +238,22 @@ void for_positions(Sorted<R> sorted, int64_t n, Method method, Visit&& visit) {
   for (int64_t r = 0; r < n; ++r) visit(r, cursor.value_position(r + 1, n));
 }
 
-// ---- Matching one segment -------------------------------------------------------------------------------------------
+// ---- Matching one segment -----------------------------------------------------------------------------------------
+
+// The first index from `from` on whose value is that of the next one; sorted.size if there is none.
+template <typename T>
+int64_t next_tie(Sorted<T> sorted, int64_t from) {
+  constexpr int64_t kStep = 32;
+  const T* const s = sorted.values;
+  for (; from + kStep < sorted.size; from += kStep) {
+    int ties = 0;
+    for (int64_t j = from; j < from + kStep; ++j) ties += s[j] == s[j + 1];
+    if (ties != 0) break;
+  }
+  for (; from + 1 < sorted.size; ++from)
+    if (s[from] == s[from + 1]) return from;
+  return sorted.size;
+}
 
 // targets[r] is what the source value with r + 1 source values at or below it becomes. For as many source as reference
 // values this is S[r], but by value inside runs of equal reference values.
@@ -236,7 +262,7 @@ void fill_targets_of_equal_size(Sorted<T> sorted, Method method, T* targets) {
   const T* const s = sorted.values;
   std::copy(s, s + sorted.size, targets);
   if (method == Method::rank) return;
-  for (int64_t begin = 0, end; begin < sorted.size; begin = end) {
+  for (int64_t begin = next_tie(sorted, 0), end; begin < sorted.size; begin = next_tie(sorted, end)) {
     end = begin + 1;
     while (end < sorted.size && s[end] == s[begin]) ++end;
     for (int64_t q = begin + 1; q < end; ++q)
@@ -361,7 +387,7 @@ void sort(const Pool<T>* pools, T* const* sorted, int64_t count, const Executor&
   });
 }
 
-// ---- The derivative by the reference --------------------------------------------------------------------------------
+// ---- The derivative by the reference ------------------------------------------------------------------------------
 
 namespace {
 
