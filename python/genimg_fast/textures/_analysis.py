@@ -16,7 +16,7 @@ Shape = tuple[int, int]
 Bands = Mapping[Any, Any]  # the pyramid's keys -> (..., h, w) or (..., orientations, h, w)
 
 
-def _transform(pyramid: str, shape: Shape, height: int | str, order: int) -> Any:
+def _transform(pyramid: str, shape: Shape, height: Any, order: int) -> Any:
     if pyramid == "frequency":
         return gf.SteerablePyramidFreq(shape, height=height, order=order)
     return gf.SteerablePyramidSpace(shape, height=height, order=order, edge_type="circular")
