@@ -186,6 +186,14 @@ def test_edge_handling_removes_the_jump_between_borders(edges: str) -> None:
     assert finest[edges] < 0.5 * finest["none"]
 
 
+def test_errors_of_the_spatial_pyramid_do_not_add_up() -> None:
+    seen = []
+    heeger_bergen(
+        crop("gravel", 128), seed=0, n_iter=20, pyramid="spatial", update="accelerated", height=3, callback=seen.append
+    )
+    assert seen[20].distance <= seen[10].distance < 0.012
+
+
 def test_tolerance_stops_early() -> None:
     seen = []
     result = heeger_bergen(GRAVEL, seed=0, n_iter=50, tolerance=0.05, callback=seen.append)

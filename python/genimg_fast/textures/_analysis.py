@@ -42,11 +42,13 @@ class Analysis:
 
     Attributes:
         sizes: The pyramid's keys -> (height, width) of their subbands.
+        is_exact: Whether the pyramid reconstructs pictures exactly.
     """
 
     def __init__(self, pyramid: str, shape: Shape, height: int, order: int) -> None:
         self.pyramid, self.shape, self.height, self.order = pyramid, shape, height, order
         self._transform = _transform(pyramid, shape, height, order)
+        self.is_exact = pyramid == "frequency"
         self.sizes: dict[Any, Shape] = dict(self._transform.pyr_size)
 
     def __call__(self, planes: Any) -> Bands:
