@@ -175,50 +175,40 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-// What flows back from a rank to the two reference values that its number lies between.
+// What flows back from each rank of the source to the two reference values that its number lies between. Both ranks of
+// reference values rise with that of the source.
 template <typename T>
-struct Flow {
-  uint32_t lower, upper;
-  T to_lower, to_upper;
+struct Flows {
+  uint32_t *lower, *upper;
+  T *to_lower, *to_upper;
 };
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     rank_flows(const __grid_constant__ Layout layout, const T* __restrict__ direction, Method method,
-               Pairs<const typename Key<T>::type> sorted, Flow<T>* __restrict__ flows) {
+               Pairs<const typename Key<T>::type> sorted, Flows<T> flows) {
   const Chunk chunk = find_chunk(layout, blockIdx.x);
   const auto row = find_row(layout, 1, chunk, sorted.keys);
-  const uint32_t end = row.m == 0 ? 0 : min(static_cast<uint32_t>(row.n), chunk.end);
-  for (uint32_t r = chunk.begin + threadIdx.x; r < end; r += kThreads) {
+  if (row.m == 0) return;
+  for (uint32_t r = chunk.begin + threadIdx.x; r < chunk.end && r < row.n; r += kThreads) {
     const Position p = find_position(row, method, r);
-    const double d = direction[chunk.offset + sorted.positions[chunk.element + r]];
-    flows[chunk.element + r] = {static_cast<uint32_t>(p.lower), static_cast<uint32_t>(p.upper),
-                                static_cast<T>((1 - p.weight) * d), static_cast<T>(p.weight * d)};
+    const int64_t at = chunk.element + r;
+    const double d = direction[chunk.offset + sorted.positions[at]];
+    flows.lower[at] = static_cast<uint32_t>(p.lower);
+    flows.upper[at] = static_cast<uint32_t>(p.upper);
+    flows.to_lower[at] = static_cast<T>((1 - p.weight) * d);
+    flows.to_upper[at] = static_cast<T>(p.weight * d);
   }
 }
 
-// The first rank in [low, n) for which beyond(flow) holds, which then holds for all that follow.
-template <typename T, typename Beyond>
-__device__ __forceinline__ uint32_t first_rank(const Flow<T>* flows, uint32_t low, uint32_t n, Beyond beyond) {
-  uint32_t high = n;
-  while (low < high) {
-    const uint32_t middle = low + (high - low) / 2;
-    if (beyond(flows[middle]))
-      high = middle;
-    else
-      low = middle + 1;
-  }
-  return low;
-}
-
-// The part of lane `lane` of `lanes` in what flows from the ranks [begin, end) to reference value j.
+// What flows to reference value j from the elements begin, begin + step, ... before end.
 template <typename T>
-__device__ __forceinline__ double sum_flows(const Flow<T>* flows, uint32_t begin, uint32_t end, uint32_t j,
-                                            unsigned lane, unsigned lanes) {
+__device__ __forceinline__ double sum_flows(const Flows<T>& flows, uint32_t j, int64_t begin, int64_t end,
+                                            unsigned step) {
   double sum = 0;
-  for (uint32_t r = begin + lane; r < end; r += lanes) {
-    const Flow<T> flow = flows[r];
-    sum += (flow.lower == j ? flow.to_lower : T(0)) + (flow.upper == j ? flow.to_upper : T(0));
+  for (int64_t i = begin; i < end; i += step) {
+    if (flows.lower[i] == j) sum += flows.to_lower[i];
+    if (flows.upper[i] == j) sum += flows.to_upper[i];
   }
   return sum;
 }
@@ -227,30 +217,29 @@ __device__ __forceinline__ double sum_flows(const Flow<T>* flows, uint32_t begin
 // whole warp takes the long ones, one after another, and adds its lanes as a tree. So the order is always the same.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    adjoint_ranks(const __grid_constant__ Layout layout, int64_t first_chunk, const Flow<T>* __restrict__ all_flows,
-                  T* __restrict__ out, Pairs<const typename Key<T>::type> sorted) {
+    adjoint_ranks(const __grid_constant__ Layout layout, int64_t first_chunk, T* __restrict__ out,
+                  Pairs<const typename Key<T>::type> sorted, Flows<T> flows) {
   const Chunk chunk = find_chunk(layout, first_chunk + blockIdx.x);
   const Group& sources = layout.group[0];
-  const int64_t source_element = sources.first_element + chunk.segment * segment_stride(sources);
-  const Flow<T>* flows = all_flows + source_element;
-  const uint32_t m = static_cast<uint32_t>(count_keys(sorted.keys + chunk.element, layout.group[chunk.group].size));
-  const uint32_t n = m == 0 ? 0 : static_cast<uint32_t>(count_keys(sorted.keys + source_element, sources.size));
+  const int64_t source = sources.first_element + chunk.segment * segment_stride(sources);
+  const int64_t m = count_keys(sorted.keys + chunk.element, layout.group[chunk.group].size);
+  const int64_t n = m == 0 ? 0 : count_keys(sorted.keys + source, sources.size);
   const unsigned lane = threadIdx.x % kWarp;
   for (uint32_t base = chunk.begin + threadIdx.x - lane; base < chunk.end; base += kThreads) {
     const uint32_t j = base + lane;
-    const uint32_t begin = first_rank(flows, 0, n, [&](const Flow<T>& flow) { return flow.upper >= j; });
-    const uint32_t end = first_rank(flows, begin, n, [&](const Flow<T>& flow) { return flow.lower > j; });
-    // The flows around a reference value that is not the last of its run pass it by.
-    const bool is_target = begin < end && (flows[begin].upper == j || flows[end - 1].lower == j);
+    const int64_t begin = source + run_begin(flows.upper + source, 0, n, j);
+    const int64_t end = source + run_end(flows.lower + source, begin - source, n, j);
+    // Of a run of equal reference values only the last is a target; the flows around the others pass them by.
+    const bool is_target = begin < end && (flows.upper[begin] == j || flows.lower[end - 1] == j);
     const bool is_long = is_target && end - begin > kWarp;
-    double sum = is_target && !is_long ? sum_flows(flows, begin, end, j, 0, 1) : 0;
+    double sum = is_target && !is_long ? sum_flows(flows, j, begin, end, 1) : 0;
     for (unsigned left = __ballot_sync(~0u, is_long); left != 0; left &= left - 1) {
       const int owner = __ffs(left) - 1;
-      const uint32_t target = base + owner;
-      double part = sum_flows(flows, __shfl_sync(~0u, begin, owner), __shfl_sync(~0u, end, owner), target, lane, kWarp);
+      double part =
+          sum_flows(flows, base + owner, __shfl_sync(~0u, begin, owner) + lane, __shfl_sync(~0u, end, owner), kWarp);
 #pragma unroll
       for (int step = kWarp / 2; step > 0; step /= 2) part += __shfl_xor_sync(~0u, part, step);
-      if (j == target) sum = part;
+      if (lane == static_cast<unsigned>(owner)) sum = part;
     }
     if (j < chunk.end) out[chunk.offset + sorted.positions[chunk.element + j]] = static_cast<T>(sum);
   }
@@ -429,11 +418,11 @@ struct Plan {
 
   // Lays out what was added; chunks are whole tiles.
   void finish(int64_t tile) {
-    const int64_t chunk_size = tile * ceil_divide(ceil_divide(largest, tile), kMaxChunks);
+    const int64_t chunk_size = tile * (1 + largest / (tile * kMaxChunks));
     layout.chunk_size = static_cast<uint32_t>(chunk_size);
     Group* group = layout.group;
     for (int g = 0; g < layout.groups; ++g, ++group) {
-      group->chunks = group->size == 0 ? 0 : static_cast<uint32_t>(ceil_divide(group->size, chunk_size));
+      group->chunks = static_cast<uint32_t>(ceil_divide(group->size, chunk_size));
       group[1].first_segment = group->first_segment + rows[g];
       group[1].first_chunk = group->first_chunk + rows[g] * group->chunks;
       group[1].first_element = group->first_element + rows[g] * segment_stride(*group);
@@ -675,9 +664,12 @@ using KeyPairs = Pairs<const typename Key<T>::type>;
 template <typename T>
 struct LinearMemory {
   SortMemory<typename Key<T>::type> sort;
-  Flow<T>* flows;
-  LinearMemory(const Plan& plan, Carver& carver)
-      : sort(plan, true, carver), flows(carver.take<Flow<T>>(plan.end_of_sources().first_element)) {}
+  Flows<T> flows;
+  LinearMemory(const Plan& plan, Carver& carver) : sort(plan, true, carver) {
+    const int64_t elements = plan.end_of_sources().first_element;
+    flows = {carver.take<uint32_t>(elements), carver.take<uint32_t>(elements), carver.take<T>(elements),
+             carver.take<T>(elements)};
+  }
 };
 
 // Sorts source and reference; finish(plan, sorted, flows, launches) does the rest.
@@ -709,7 +701,7 @@ cudaError_t tangent(const Rows<T>& source, const Rows<T>& reference, const T* di
                     void* workspace, cudaStream_t stream) {
   const Batch<T, T> batch{source, reference, nullptr};
   return run_linear(batch, workspace, stream,
-                    [&](const Plan& plan, const KeyPairs<T>& sorted, Flow<T>*, Launches& launches) {
+                    [&](const Plan& plan, const KeyPairs<T>& sorted, const Flows<T>&, Launches& launches) {
                       launches.add(plan.end_of_sources().first_chunk, kThreads, tangent_ranks<T>, plan.layout,
                                    direction, out, method, sorted);
                     });
@@ -719,13 +711,14 @@ template <typename T>
 cudaError_t adjoint(const Rows<T>& source, const Rows<T>& reference, const T* direction, T* out, Method method,
                     void* workspace, cudaStream_t stream) {
   const Batch<T, T> batch{source, reference, nullptr};
-  return run_linear(
-      batch, workspace, stream, [&](const Plan& plan, const KeyPairs<T>& sorted, Flow<T>* flows, Launches& launches) {
-        const int64_t source_chunks = plan.end_of_sources().first_chunk;
-        launches.add(source_chunks, kThreads, rank_flows<T>, plan.layout, direction, method, sorted, flows);
-        launches.add(plan.end().first_chunk - source_chunks, kThreads, adjoint_ranks<T>, plan.layout, source_chunks,
-                     flows, out, sorted);
-      });
+  return run_linear(batch, workspace, stream,
+                    [&](const Plan& plan, const KeyPairs<T>& sorted, const Flows<T>& flows, Launches& launches) {
+                      const int64_t source_chunks = plan.end_of_sources().first_chunk;
+                      launches.add(source_chunks, kThreads, rank_flows<T>, plan.layout, direction, method, sorted,
+                                   flows);
+                      launches.add(plan.end().first_chunk - source_chunks, kThreads, adjoint_ranks<T>, plan.layout,
+                                   source_chunks, out, sorted, flows);
+                    });
 }
 
 #define GENIMG_MATCH(T, R)                                          \

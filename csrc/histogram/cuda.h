@@ -16,32 +16,14 @@
 #pragma once
 
 #include "common/cuda.h"
-#include "histogram/formula.h"
-#include "histogram/histogram.h"
+#include "histogram/rows.h"
 
 namespace genimg::histogram::cuda {
 
 constexpr int kMaxBatches = 32;
 
-// `rows` pools of `size` numbers, one after another. mask: one byte a number, 0 for those that take no part, or null.
-template <typename T>
-struct Rows {
-  const T* values = nullptr;
-  const uint8_t* mask = nullptr;
-  int64_t rows = 0;
-  int64_t size = 0;
-};
-
-// Row i of the source takes row i % reference.rows of the reference. out may be source.values.
-template <typename T, typename R>
-struct Batch {
-  Rows<T> source;
-  Rows<R> reference;
-  T* out = nullptr;
-};
-
-// T, R: float, float; double, double; uint8_t or uint16_t and the same or float. Sorted references are ascending with
-// NaN at the end, float or double, without a mask.
+// rows.h says what a batch is. T, R: float, float; double, double; uint8_t or uint16_t and the same or float. Sorted
+// references are ascending with NaN at the end, float or double, without a mask.
 template <typename T, typename R>
 size_t match_workspace(const Batch<T, R>* batches, int count, Method method);
 template <typename T, typename R>
