@@ -50,7 +50,7 @@ def run(quick: bool, threads: int) -> list[dict[str, Any]]:
         candidates.pop("accelerated")
     times = interleaved(candidates, seconds=3.0 if quick else 8.0)
     notes = {
-        "array": f"distance {reached['array']:.4f}, plain loop {reached['plenoptic + numpy']:.4f}",
+        "array": f"distance {reached['array']:.4f}, plain loop {reached['plenoptic']:.4f}",
         "tensor": f"distance {reached['tensor']:.4f}",
         "accelerated": f"distance {accelerated:.4f}; the plain loop's after 20 iterations {twice:.4f}",
     }

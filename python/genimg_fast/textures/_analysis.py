@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 import genimg_fast as gf
 
 PYRAMIDS = ("frequency", "spatial")
@@ -69,8 +67,3 @@ class Analysis:
             return 1.0
         height, width = self.sizes[key]
         return self.shape[0] * self.shape[1] / (height * width)
-
-    def lowpass_gain(self) -> float:
-        """Return the lowpass residual of a picture that is 1 everywhere, over its `gain`."""
-        ones = self(np.ones((1, *self.shape)))["residual_lowpass"]
-        return float(ones.mean()) / self.gain("residual_lowpass")

@@ -107,13 +107,19 @@ class Synthesis:
 
     def colours(self, planes: Any) -> Any:
         """Return planes of principal channels as planes of colours, each with the histogram asked for."""
+        palettes = [s.palette for s in self._statistics if s.palette is not None]
+        if palettes:
+            planes = self._impose(palettes, planes)
         if planes.shape[-3] == 1:
             return planes
         n = len(self._statistics)
         rotated = self._kind.stack([rotate(s.rotation.T, planes[i::n]) for i, s in enumerate(self._statistics)], 1)
-        tables = {"colours": [s.colours for s in self._statistics]}
-        reference = self._reference(tables, {"colours": self._analysis.shape})
-        return reference.match({"colours": rotated.reshape(planes.shape)}, method="rank")["colours"]
+        return self._impose([s.colours for s in self._statistics], rotated.reshape(planes.shape))
+
+    def _impose(self, tables: list[np.ndarray], planes: Any) -> Any:
+        """Return planes with the histograms of tables (C, n), one for each exemplar."""
+        reference = self._reference({"planes": tables}, {"planes": self._analysis.shape})
+        return reference.match({"planes": planes}, method="rank")["planes"]
 
 
 class Watch:
