@@ -315,6 +315,16 @@ void append_sites(std::string& text, const KernelRecord& kernel) {
   text += "]";
 }
 
+void append_instructions(std::string& text, const char* name, const std::set<const void*>& places) {
+  append(text, ", \"%s\": [", name);
+  const char* separator = "";
+  for (const void* place : places) {
+    append(text, "%s%zu", separator, library_offset(place));
+    separator = ", ";
+  }
+  text += "]";
+}
+
 void append_kernel(std::string& text, const std::string& name, const KernelRecord& kernel) {
   append(text, "{\"name\": \"%s\", \"launches\": %lld, \"blocks\": %lld, \"atomics\": %lld", name.c_str(),
          (long long)kernel.launches, (long long)kernel.blocks, (long long)kernel.atomics);
@@ -325,6 +335,8 @@ void append_kernel(std::string& text, const std::string& name, const KernelRecor
   append_cost(text, "global_stores", kernel, Space::global, true);
   append_cost(text, "shared_loads", kernel, Space::shared, false);
   append_cost(text, "shared_stores", kernel, Space::shared, true);
+  append_instructions(text, "race_sites", kernel.races);
+  append_instructions(text, "block_race_sites", kernel.block_races);
   append_sites(text, kernel);
   text += "}";
 }
