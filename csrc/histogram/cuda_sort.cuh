@@ -17,6 +17,7 @@
 #include "common/cuda.h"
 
 namespace genimg::histogram::cuda {
+namespace {
 
 constexpr int kDigitBits = 8;
 constexpr int kDigits = 1 << kDigitBits;
@@ -286,7 +287,7 @@ __device__ __forceinline__ SegmentCounts sum_counts(const Layout& layout, int64_
 }
 
 // Turns the counts of a segment's chunks into the place, in the segment, of each chunk's first key of each digit.
-static __global__ void __launch_bounds__(kSegmentThreads)
+__global__ void __launch_bounds__(kSegmentThreads)
     digit_starts(const __grid_constant__ Layout layout, uint32_t* __restrict__ counts) {
   __shared__ uint32_t sums[kQuarters][kDigits];
   __shared__ uint32_t warp_sums[kDigits / kWarp];
@@ -389,4 +390,5 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   }
 }
 
+}  // namespace
 }  // namespace genimg::histogram::cuda

@@ -127,6 +127,15 @@ SEEDS = [
             "sanitized",
             "runtime error",
         ),
+        (
+            "strided loads",
+            "const Key key = keys(chunk, i);\n    if (kept != nullptr) kept[chunk.element + i] = key;",
+            "const uint32_t n = (chunk.end - chunk.begin) / 8, j = i - chunk.begin;\n"
+            "    const uint32_t at = j < 8 * n ? chunk.begin + j % 8 * n + j / 8 : i;\n"
+            "    const Key key = keys(chunk, at);\n    if (kept != nullptr) kept[chunk.element + at] = key;",
+            "traced",
+            "sectors over budget",
+        ),
     ),
     *_seeds(
         "histogram",
@@ -139,13 +148,25 @@ SEEDS = [
             "AddressSanitizer",
         ),
         (
-            "strided loads",
-            "for (uint32_t i = chunk.begin + threadIdx.x; i < chunk.end; i += kThreads)\n    out[chunk.offset + i] =",
-            "const uint32_t span = (chunk.end - chunk.begin + kThreads - 1) / kThreads;\n"
-            "  const uint32_t first = chunk.begin + threadIdx.x * span;\n"
-            "  for (uint32_t i = first; i < first + span && i < chunk.end; ++i)\n    out[chunk.offset + i] =",
+            "missing barrier",
+            "tables[segment * kDigits + threadIdx.x];\n  __syncthreads();",
+            "tables[segment * kDigits + threadIdx.x];",
             "traced",
-            "sectors over budget",
+            "race in shared memory",
+        ),
+        (
+            "missing barrier of a warp",
+            "own[d] = 0;\n  __syncwarp();",
+            "own[d] = 0;",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "equal values part ways",
+            "find_value_position(run_end_around(row.source, r, row.n), ",
+            "find_value_position(r + 1, ",
+            "plain",
+            "Not equal to tolerance",
         ),
         (
             "count that is not atomic",
