@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,9 @@ from genimg_fast import _torch
 
 # Rows of a power of two are the common case; smaller images have larger shares of rows' ends.
 SIZE = 256
+
+
+LONG, SHORT = (2, 128, 128), (2, 64, 64)  # rows above and below what one block sorts by itself
 
 
 def _image(channels: int = 1, size: int = SIZE) -> torch.Tensor:
@@ -40,35 +44,56 @@ def _steerable_freq() -> dict[str, Callable[[], object]]:
     return workloads
 
 
-def _rows(rows: int, size: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    if dtype.is_floating_point:
-        return torch.randn(rows, size, generator=generator, dtype=dtype)
-    return torch.randint(0, 256, (rows, size), generator=generator, dtype=torch.int32).to(dtype)
+def _values(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, ordered: bool = False) -> torch.Tensor:
+    if ordered:
+        return torch.arange(math.prod(shape)).reshape(shape).to(dtype)
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return values.to(dtype) if dtype.is_floating_point else (values * 250).to(dtype)
+
+
+def _matching(method: str, dtype: torch.dtype, shape: tuple[int, ...], ordered: bool = False) -> Callable[[], object]:
+    source = _values(shape, dtype, ordered=ordered)
+    reference = _values(shape, dtype, seed=1)
+    return lambda: gf.match_histograms(source, reference, method=method)
+
+
+def _gradient(method: str, shape: tuple[int, ...], ordered: bool = False) -> Callable[[], object]:
+    source = _values(shape, torch.float32, ordered=ordered)
+    reference = _values(shape, torch.float32, seed=1).requires_grad_()
+    return lambda: gf.match_histograms(source, reference, method=method).sum().backward()
+
+
+def _tangent(shape: tuple[int, ...]) -> Callable[[], object]:
+    source = _values(shape, torch.float32)
+    reference = _values(shape, torch.float32, seed=1)
+
+    def matched(x: torch.Tensor) -> torch.Tensor:
+        return gf.match_histograms(source, x, method="value")
+
+    return lambda: torch.func.jvp(matched, (reference,), (torch.ones_like(reference),))
 
 
 def _histogram() -> dict[str, Callable[[], object]]:
-    value, rank, sizes = 0, 1, (65536, 32768)
-    workloads: dict[str, Callable[[], object]] = {}
-    for name, dtype, rows, (size, reference_size), method in (
-        ("value", torch.float32, 1, sizes, value),
-        ("rank", torch.float32, 1, sizes, rank),
-        ("rank_double", torch.float64, 1, (32768, 32768), rank),
-        ("value_small", torch.float32, 4, (8192, 8192), value),
-        ("value_uint8", torch.uint8, 1, sizes, value),
-        ("rank_uint16", torch.uint16, 1, (32768, 32768), rank),
-    ):
-        x, y = _rows(rows, size, dtype, 0), _rows(rows, reference_size, dtype, 1)
-        workloads[f"match_{name}"] = lambda x=x, y=y, m=method: _torch.ops().match_histograms(
-            x, y, None, None, 1, m, False
-        )
-    x, y = _rows(1, 32768, torch.float32, 0), _rows(1, 32768, torch.float32, 1)
-    ordered = torch.sort(y).values
-    workloads["match_value_sorted"] = lambda: _torch.ops().match_histograms(x, ordered, None, None, 1, value, True)
-    workloads["sort_histograms"] = lambda: _torch.ops().sort_histograms(x, None, 1)
-    workloads["match_tangent"] = lambda: _torch.ops().match_histograms_tangent(y, x, y, None, None, 1, value)
-    workloads["match_adjoint"] = lambda: _torch.ops().match_histograms_adjoint(x, x, y, None, None, 1, value)
-    return workloads
+    f32, f64, u8, u16 = torch.float32, torch.float64, torch.uint8, torch.uint16
+    return {
+        "match_value_f32_short": _matching("value", f32, SHORT),
+        "match_value_f32_short_6_images": _matching("value", f32, (6, *SHORT[1:])),
+        "match_value_f32_long": _matching("value", f32, LONG),
+        "match_value_f32_long_6_images": _matching("value", f32, (6, *LONG[1:])),
+        "match_rank_f32_short": _matching("rank", f32, SHORT),
+        "match_rank_f32_short_ordered": _matching("rank", f32, SHORT, ordered=True),
+        "match_rank_f32_long": _matching("rank", f32, LONG),
+        "match_rank_f64_short": _matching("rank", f64, SHORT),
+        "match_rank_f64_long": _matching("rank", f64, LONG),
+        "match_value_u8": _matching("value", u8, LONG),
+        "match_rank_u8_long": _matching("rank", u8, LONG),
+        "match_rank_u16_long": _matching("rank", u16, LONG),
+        "sort_short": lambda: gf.HistogramReference(_values(SHORT, f32)),
+        "gradient_value": _gradient("value", SHORT),
+        "gradient_rank": _gradient("rank", SHORT),
+        "gradient_rank_ordered": _gradient("rank", SHORT, ordered=True),
+        "tangent": _tangent(SHORT),
+    }
 
 
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
@@ -77,7 +102,7 @@ def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in (_steerable_freq() | _histogram()).items():
+        for name, run in {**_steerable_freq(), **_histogram()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]

@@ -66,8 +66,8 @@ def heeger_bergen(
         update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
             closer to the exemplar in the same number of iterations.
         tolerance: Stop once `Step.distance` is at or below it.
-        palette: A second texture, of the same kind, dtype and channels: the result has its colours and contrast and the
-            pattern of `image`.
+        palette: A second picture, of the same kind, dtype and channels: the result has its colours and contrast and the
+            pattern of `image`. Each principal channel takes the palette's histogram after the last iteration.
         weights: One positive number for each exemplar of a list; they are divided by their sum. None: equal ones.
         mixture: How a list of exemplars is mixed. "barycentre": Wasserstein barycentre of each histogram, the weighted
             mean of the quantiles; "histogram": weighted mean of the histograms.
@@ -92,7 +92,7 @@ def heeger_bergen(
     check.choice("update", update, tuple(UPDATES))
     shape = check.size(size, pictures[0].shape[-2:])
     order = check.order(order, pyramid)
-    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures + palettes], shape)
+    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
     analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
     watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
@@ -109,10 +109,8 @@ def heeger_bergen(
 
     noise = kind.lift(_noise(seeds, math.prod(batch), (channels, *shape), kind))
     statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
-    if palettes:
-        sources = [measure([palettes[0][index]], [1.0]) for index in np.ndindex(*batch)]
-        gain = analysis.lowpass_gain()
-        statistics = [s.with_palette(other, gain) for s, other in zip(statistics, sources, strict=True)]
+    for source in palettes:
+        statistics = [s.with_palette(source[index]) for s, index in zip(statistics, np.ndindex(*batch), strict=True)]
     if not statistics:
         return picture(noise)
     synthesis = Synthesis(statistics, len(seeds), analysis, kind)
