@@ -98,8 +98,8 @@ def pyramids() -> None:
 
 def failures() -> None:
     coins = np.ascontiguousarray(data.coins()[20:276, 60:316])
-    text = np.ascontiguousarray(data.page()[:180, :256])
-    exemplars = [("bricks", BRICK), ("coins", coins), ("a page", text)]
+    text = np.ascontiguousarray(data.text()[:, 100:356])
+    exemplars = [("bricks", BRICK), ("coins", coins), ("text", text)]
     sheet("hb-failures", [exemplars, [(name, synthesise(image, n_iter=20, height=4)) for name, image in exemplars]])
 
 
