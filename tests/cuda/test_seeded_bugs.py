@@ -96,6 +96,62 @@ SEEDS = [
         "plain",
         "Not equal to tolerance",
     ),
+    Seed(
+        "missing barrier",
+        "histogram",
+        "histogram/cuda.cu",
+        "tables[segment * kDigits + threadIdx.x];\n  __syncthreads();",
+        "tables[segment * kDigits + threadIdx.x];",
+        "traced",
+        "race in shared memory",
+    ),
+    Seed(
+        "missing warp barrier",
+        "histogram",
+        "histogram/cuda.cu",
+        "own[d] = 0;\n  __syncwarp();",
+        "own[d] = 0;",
+        "traced",
+        "race in shared memory",
+    ),
+    Seed(
+        "divergent barrier",
+        "histogram",
+        "histogram/cuda_sort.cuh",
+        "warp_sums[t / kWarp] = sum;\n  }\n  __syncthreads();",
+        "warp_sums[t / kWarp] = sum;\n    __syncthreads();\n  }",
+        "plain",
+        "divergent barrier",
+    ),
+    Seed(
+        "strided load",
+        "histogram",
+        "histogram/cuda_sort.cuh",
+        "const Key key = keys(chunk, i);\n    if (kept != nullptr) kept[chunk.element + i] = key;",
+        "const uint32_t n = (chunk.end - chunk.begin) / 8, j = i - chunk.begin;\n"
+        "    const uint32_t at = j < 8 * n ? chunk.begin + j % 8 * n + j / 8 : i;\n"
+        "    const Key key = keys(chunk, at);\n    if (kept != nullptr) kept[chunk.element + at] = key;",
+        "traced",
+        "sectors over budget",
+    ),
+    Seed(
+        "overrun",
+        "histogram",
+        "histogram/cuda.cu",
+        "r = chunk.begin + threadIdx.x; r < chunk.end; r += kThreads) {\n    const uint32_t pixel",
+        "r = chunk.begin + threadIdx.x; r <= chunk.end; r += kThreads) {\n    const uint32_t pixel",
+        "sanitized",
+        "AddressSanitizer",
+    ),
+    Seed(
+        "equal values part ways",
+        "histogram",
+        "histogram/cuda.cu",
+        "find_value_position(run_end_around(row.source, r, row.n), ",
+        "find_value_position(r + 1, ",
+        "plain",
+        "Not equal to tolerance",
+    ),
 ]
 
 

@@ -17,9 +17,7 @@ class FreqMap:
 
     pyramid: tuple[int, ...]  # height, width, levels, order, analytic, downsample, table
     twidth: float
-    subset: tuple[
-        int, ...
-    ]  # of highpass residual, levels, lowpass residual: 0 for none, else 1 or a bit per orientation
+    subset: tuple[int, ...]  # of highpass residual, levels, lowpass residual: 0 for none, 1 or a bit per orientation
     scales: tuple[float, ...]  # of the same
     fused: bool  # whether the kernels do the transforms too
     real_part: bool = False  # synthesis only: bands are complex, but it is that of their real parts
@@ -70,6 +68,9 @@ def analysis(m: FreqMap, image: Any, door: Any) -> list[Any]:
     """Return the wanted coefficients of ``image``, (batch, height, width) in float32 or float64."""
     if m.fused:
         return door.fused_analysis(image, *m.arguments)
+    if image.shape[0] == 0:  # which the libraries' transforms refuse
+        empty = [door.zeros((0, *m.shape(k)), image.dtype, image) for k in m.wanted()]
+        return [door.join(e, e) if m.is_complex(k) else e for k, e in zip(m.wanted(), empty, strict=True)]
     spectra = door.analysis_masks(door.fft.rfft2(image), *m.arguments)
     outputs = []
     for k, spectrum in zip(m.wanted(), spectra, strict=True):
@@ -86,6 +87,8 @@ def synthesis(m: FreqMap, coefficients: Sequence[Any], door: Any) -> Any:
         return door.fused_synthesis(coefficients, *m.arguments, m.real_part)
     if m.real_part:
         return synthesis(m.of_real_part(), [c.real for c in coefficients], door)
+    if coefficients[0].shape[0] == 0:
+        return door.zeros((0, *m.size(0)), coefficients[0].real.dtype, coefficients[0])
     spectra = []
     for k, coefficient in zip(m.wanted(), coefficients, strict=True):
         if m.is_band(k):

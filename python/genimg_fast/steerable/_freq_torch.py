@@ -32,19 +32,19 @@ def _ops() -> Any:
 
 
 def fused_analysis(image: torch.Tensor, *arguments: Any) -> list[torch.Tensor]:
-    return _ops().steerable_freq_analysis(image, *arguments)
+    return _ops().steerable_freq_analysis.default(image, *arguments)
 
 
 def fused_synthesis(coefficients: Sequence[torch.Tensor], *arguments: Any) -> torch.Tensor:
-    return _ops().steerable_freq_synthesis(coefficients, *arguments)
+    return _ops().steerable_freq_synthesis.default(coefficients, *arguments)
 
 
 def analysis_masks(spectrum: torch.Tensor, *arguments: Any) -> list[torch.Tensor]:
-    return _ops().steerable_freq_analysis_masks(spectrum, *arguments)
+    return _ops().steerable_freq_analysis_masks.default(spectrum, *arguments)
 
 
 def synthesis_masks(spectra: Sequence[torch.Tensor], *arguments: Any) -> torch.Tensor:
-    return _ops().steerable_freq_synthesis_masks(spectra, *arguments)
+    return _ops().steerable_freq_synthesis_masks.default(spectra, *arguments)
 
 
 def join(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
@@ -71,16 +71,17 @@ def is_double(x: torch.Tensor) -> bool:
 def working(x: torch.Tensor, double: bool) -> torch.Tensor:
     """Return x in the precision that the kernels compute in."""
     if is_complex(x):
-        return x.to(torch.complex128 if double else torch.complex64)
-    return x.to(torch.float64 if double else torch.float32)
+        return cast(x, torch.complex128 if double else torch.complex64)
+    return cast(x, torch.float64 if double else torch.float32)
 
 
 def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return x.to(dtype)
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def real_dtype(tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    return functools.reduce(torch.promote_types, (x.real.dtype for x in tensors))
+    dtypes = {x.real.dtype for x in tensors}
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, like: torch.Tensor) -> torch.Tensor:
