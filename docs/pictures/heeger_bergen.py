@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import genimg_fast as gf
+from genimg_fast import images
 
 HERE = Path(__file__).parent
 GRASS, GRAVEL, BRICK = (np.ascontiguousarray(getattr(data, n)()[:256, :256]) for n in ("grass", "gravel", "brick"))
@@ -49,9 +50,9 @@ def gallery() -> None:
 
 def numbers() -> None:
     fur = {"edges": "periodic"}
-    iterations = [(f"{n} iterations", synthesise(FUR, n_iter=n, **fur)) for n in (1, 2, 5, 10, 40)]
-    heights = [(f"{n} scales", synthesise(GRAVEL, height=n)) for n in (1, 2, 3, 4, 6)]
-    orders = [(f"{n + 1} orientations", synthesise(TISSUE, order=n)) for n in (0, 1, 3, 7, 15)]
+    iterations = [(f"n_iter={n}", synthesise(FUR, n_iter=n, **fur)) for n in (1, 2, 5, 10, 40)]
+    heights = [(f"height={n}", synthesise(GRAVEL, height=n)) for n in (1, 2, 3, 4, 6)]
+    orders = [(f"order={n}", synthesise(TISSUE, order=n)) for n in (0, 1, 3, 7, 15)]
     sheet("hb-numbers", [iterations, heights, orders])
 
 
@@ -81,7 +82,7 @@ def mixtures() -> None:
     palettes = [
         ("pattern fur, palette tissue", synthesise(FUR, palette=TISSUE)),
         ("pattern tissue, palette fur", synthesise(TISSUE, palette=FUR)),
-        ("pattern sky, palette fur", synthesise(SKY, palette=FUR)),
+        ("pattern gravel, palette fur", synthesise(GRAVEL, palette=FUR)),
     ]
     sheet("hb-mixtures", [mixes, pooled, palettes])
 
@@ -97,8 +98,8 @@ def pyramids() -> None:
 
 def failures() -> None:
     coins = np.ascontiguousarray(data.coins()[20:276, 60:316])
-    text = np.ascontiguousarray(data.page()[:180, :256])
-    exemplars = [("bricks", BRICK), ("coins", coins), ("a page", text)]
+    text = np.ascontiguousarray(data.text()[:, 100:356])
+    exemplars = [("bricks", BRICK), ("coins", coins), ("text", text)]
     sheet("hb-failures", [exemplars, [(name, synthesise(image, n_iter=20, height=4)) for name, image in exemplars]])
 
 
@@ -107,7 +108,7 @@ def convergence() -> None:
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     axes = figure.subplots(1, 3, sharey=True)
-    print(f"{'':8}" + "".join(f"{update:>24}" for update in UPDATES))
+    print(f"{'':8}" + "".join(f"{update:>27}" for update in UPDATES))
     for axis, (name, image) in zip(axes, (("bricks", BRICK), ("grass", GRASS), ("gravel", GRAVEL)), strict=True):
         cells = []
         for update in UPDATES:
@@ -119,21 +120,20 @@ def convergence() -> None:
             cells.append(" / ".join(f"{distances[n]:.4f}" for n in (10, 20, 40)))
         axis.set(title=name, xlabel="iteration")
         axis.grid(which="both", alpha=0.3)
-        print(f"{name:8}" + "".join(f"{cell:>24}" for cell in cells))
+        print(f"{name:8}" + "".join(f"{cell:>27}" for cell in cells))
     axes[0].set_ylabel("distance")
     axes[0].legend()
     figure.savefig(HERE / "hb-convergence.png", dpi=110)
 
 
 def hero() -> None:
-    """The picture of the README: what `genimg-fast texture heeger-bergen examples/fur.png --size 256 ...` makes."""
+    """The README's picture: examples/fur.png beside what the command line makes of it."""
     result = synthesise(FUR, edges="periodic", update="accelerated")
-    gap = np.full((256, 24, 3), 255, np.uint8)
-    exemplar = np.full((256, 96, 3), 255, np.uint8)
-    exemplar[82:174] = FUR
-    gf.images.write(HERE / "hero.png", np.concatenate([exemplar, gap, result], axis=1))
+    exemplar = np.full((256, 112, 3), 255, np.uint8)
+    exemplar[82:174, :96] = FUR
+    images.write(HERE / "hero.png", np.concatenate([exemplar, result], axis=1))
 
 
 if __name__ == "__main__":
-    for make in (gallery, numbers, edges, tiling, mixtures, pyramids, failures, convergence):
+    for make in (gallery, numbers, edges, tiling, mixtures, pyramids, failures, convergence, hero):
         make()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,14 @@ class TextureStatistics:
     def with_palette(self, planes: np.ndarray) -> TextureStatistics:
         """Return the statistics of this texture's pattern in the colours and the contrast of planes (C, H, W)."""
         rotation = principal_axes([planes], [1.0])
-        return replace(self, rotation=rotation, colours=_flat(planes), palette=_flat(rotate(rotation, planes)))
+        copies = len(planes) // len(self.pixels)  # of a grey texture, one for each channel of the palette
+        return TextureStatistics(
+            rotation=rotation,
+            colours=_flat(planes),
+            pixels=np.repeat(self.pixels, copies, axis=0),
+            bands={key: np.repeat(table, copies, axis=0) for key, table in self.bands.items()},
+            palette=_flat(rotate(rotation, planes)),
+        )
 
 
 def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
