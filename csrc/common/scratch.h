@@ -54,7 +54,7 @@ class ScratchCache {
   size_t kept_ = 0;
 };
 
-// n elements of T, 64-byte aligned, not initialised; throws std::bad_alloc. Lives and dies on one thread.
+// n elements of T, 64-byte aligned, not initialised; throws std::bad_alloc.
 template <typename T>
 class Scratch {
  public:

@@ -2,17 +2,18 @@
 //
 // Every function comes in two: the bytes of workspace it needs, and the function itself, which allocates nothing, waits
 // for nothing and returns the error of the first launch that failed, or cudaErrorInvalidValue for more than kMaxPool
-// values in a row, more than kMaxBatches batches or more than 2^31 - 1 blocks. The number of launches depends on
-// neither the number of batches nor that of rows:
+// values in a row, more than kMaxBatches batches, rows of references that do not divide those of the source, or more
+// than 2^28 tiles in all. Launches, which depend on neither the number of batches nor that of rows:
 //
-//                                      rows of at most 8192 float, 4096 double   longer rows
-//   match, uint8 by value              3                                         3
-//   match, float32                     2                                         13
-//   match, float64                     2                                         25
-//   match, uint16 (uint8) by rank ...  2                                         7 (4), with a mask 10 (7)
-//   sort, tangent, adjoint             as match
-//
-// and one more where references come sorted. Integers with float32 references take the launches of float32.
+//                                             longest row at most 8192 (double: 4096)   longer
+//   match, float or float reference           2                                         13
+//   match, double                             2                                         25
+//   match, uint16                             2                                         7, with a mask 10
+//   match, uint8 by rank                      2                                         4, with a mask 7
+//   match, uint8 by value                     3                                         3
+//   match, with sorted references             one more
+//   sort, tangent                             as match
+//   adjoint                                   one more
 #pragma once
 
 #include "common/cuda.h"

@@ -8,9 +8,9 @@ namespace {
 constexpr int kLanes = GENIMG_VECTOR_BYTES / 4;
 constexpr int kMaxRegisters = 32;
 constexpr int kMaxSmall = kMaxRegisters * kLanes;  // the largest bucket that a network sorts
+static_assert(kMaxSmall <= kOverread);
 
-// ---- A sorting network on 32-bit words in vector registers
-// -----------------------------------------------------------
+// ---- A sorting network on 32-bit words in vector registers --------------------------------------------------------
 //
 // R registers of kLanes words. First Batcher's odd-even merge sort across the registers sorts each lane; then bitonic
 // merges join runs of 1, 2, 4 ... neighbouring lanes. The sorted sequence runs down the registers of lane 0, then
@@ -104,24 +104,50 @@ GENIMG_HD void merge_lanes(u32v* v) {
   }
 }
 
-// Sorts R * kLanes words; out receives them in order, masked.
+// From down the registers to along them: a perfect shuffle of the first and the second half moves the highest bit of
+// each word's place to the end; log2(R) of them move the register's number behind the lane's.
+template <int Offset>
+GENIMG_HD u32v zip(u32v a, u32v b) {
+  u32v from;
+  for (int i = 0; i < kLanes; ++i) from[i] = (i % 2) * kLanes + i / 2 + Offset;
+  return __builtin_shuffle(a, b, from);
+}
+template <int R, int Rounds>
+GENIMG_HD void interleave(u32v* v) {
+  if constexpr (Rounds > 1) {
+    u32v shuffled[R];
+#pragma GCC unroll 32
+    for (int i = 0; i < R / 2; ++i) {
+      shuffled[2 * i] = zip<0>(v[i], v[i + R / 2]);
+      shuffled[2 * i + 1] = zip<kLanes / 2>(v[i], v[i + R / 2]);
+    }
+#pragma GCC unroll 32
+    for (int i = 0; i < R; ++i) v[i] = shuffled[i];
+    interleave<R, Rounds / 2>(v);
+  }
+}
+
+// Sorts R * kLanes words; out receives them, masked.
 template <int R, typename U>
-__attribute__((noinline)) void network(uint32_t* words, uint32_t mask, U* out) {
+__attribute__((noinline)) void network(const uint32_t* words, uint32_t mask, U* out) {
   u32v v[R];
   for (int i = 0; i < R; ++i) v[i] = load<u32v>(words + i * kLanes);
   sort_lanes<R>(v);
   merge_lanes<R>(v);
-  for (int i = 0; i < R; ++i) store(words + i * kLanes, v[i]);
-  for (int lane = 0; lane < kLanes; ++lane)
-    for (int i = 0; i < R; ++i) out[lane * R + i] = static_cast<U>(words[i * kLanes + lane] & mask);
+  interleave<R, R>(v);
+  typedef U narrow __attribute__((vector_size(kLanes * sizeof(U))));
+  for (int i = 0; i < R; ++i) store(out + i * kLanes, __builtin_convertvector(v[i] & mask, narrow));
 }
 
-// Sorts the words 0 .. n - 1, n <= kMaxSmall; words and out have room for kMaxSmall.
-template <typename U>
-void sort_words(uint32_t* words, int n, uint32_t mask, U* out) {
+// Registers for n words.
+int registers_for(int n) {
   int registers = 1;
   while (registers * kLanes < n) registers *= 2;
-  for (int i = n; i < registers * kLanes; ++i) words[i] = 0xffffffffu;
+  return registers;
+}
+
+template <typename U>
+void sort_words(const uint32_t* words, int registers, uint32_t mask, U* out) {
   switch (registers) {
     case 1:
       return network<1>(words, mask, out);
@@ -138,15 +164,9 @@ void sort_words(uint32_t* words, int n, uint32_t mask, U* out) {
   }
 }
 
-// ---- Small buckets
-// ---------------------------------------------------------------------------------------------------
+// ---- Small buckets ------------------------------------------------------------------------------------------------
 
 int bit_length(uint64_t x) { return x == 0 ? 0 : 64 - __builtin_clzll(x); }
-
-template <typename K>
-struct KeyRange {
-  K low, high;
-};
 
 // What a bucket is made of: records, or keys alone.
 template <typename T>
@@ -155,6 +175,11 @@ typename Key<T>::type key_in(const Record<T>& record) {
 }
 uint32_t key_in(uint32_t key) { return key; }
 uint64_t key_in(uint64_t key) { return key; }
+
+template <typename K>
+struct KeyRange {
+  K low, high;
+};
 
 template <typename K, typename E>
 KeyRange<K> key_range(const E* elements, int64_t n) {
@@ -167,28 +192,96 @@ KeyRange<K> key_range(const E* elements, int64_t n) {
   return {low, high};
 }
 
-// order[r] is the place of the bucket's r-th element by (key, place); 1 < n <= kMaxSmall, room for kMaxSmall.
-template <typename K, typename E>
-void order_small(const E* elements, int n, KeyRange<K> range, uint16_t* order) {
-  alignas(64) uint32_t words[kMaxSmall];
-  const int place_bits = bit_length(n - 1);
-  const int excess = bit_length(range.high - range.low) - (32 - place_bits), shift = excess > 0 ? excess : 0;
+// The vector loops below run over whole registers, since short loops of varying length cost a wrong branch each: they
+// read up to kOverread elements beyond a bucket, and take all ones for what lies there.
+GENIMG_HD u32v places_from(int first) {
+  u32v place;
+  for (int i = 0; i < kLanes; ++i) place[i] = i;
+  return place + static_cast<uint32_t>(first);
+}
+GENIMG_HD u32v beyond(u32v place, int n) { return (u32v)(place >= static_cast<uint32_t>(n)); }
+
+GENIMG_HD u32v keys_at(const uint32_t* keys, int i) { return load<u32v>(keys + i); }
+GENIMG_HD u32v keys_at(const Record<float>* records, int i) {
+  u32v odd;
+  for (int k = 0; k < kLanes; ++k) odd[k] = 2 * k + 1;
+  return __builtin_shuffle(load<u32v>(records + i), load<u32v>(records + i + kLanes / 2), odd);
+}
+
+template <int Distance>
+GENIMG_HD uint32_t least_lane(u32v v) {
+  const u32v other = xor_lanes<Distance>(v), least = v < other ? v : other;
+  if constexpr (Distance > 1)
+    return least_lane<Distance / 2>(least);
+  else
+    return least[0];
+}
+
+// A bucket's elements as words: the key above the smallest one, without its lowest `shift` bits, then the place.
+struct Packed {
+  bool all_equal;
+  int shift;
+};
+
+int shift_for(uint64_t span, int place_bits) {
+  const int excess = bit_length(span) - (32 - place_bits);
+  return excess > 0 ? excess : 0;
+}
+
+template <typename E>
+Packed pack(const E* elements, int n, int size, int place_bits, uint32_t* words, uint32_t) {
+  u32v lowest = ~u32v{}, highest{};
+  for (int i = 0; i < size; i += kLanes) {
+    const u32v key = keys_at(elements, i), out = beyond(places_from(i), n), low = key | out, high = key & ~out;
+    lowest = low < lowest ? low : lowest;
+    highest = high > highest ? high : highest;
+    store(words + i, low);
+  }
+  const uint32_t low = least_lane<kLanes / 2>(lowest), high = ~least_lane<kLanes / 2>(~highest);
+  const int shift = shift_for(high - low, place_bits);
+  for (int i = 0; i < size; i += kLanes) {
+    const u32v place = places_from(i);
+    store(words + i, ((load<u32v>(words + i) - low) >> shift) << place_bits | place | beyond(place, n));
+  }
+  return {low == high, shift};
+}
+
+template <typename E>
+Packed pack(const E* elements, int n, int size, int place_bits, uint32_t* words, uint64_t) {
+  const KeyRange<uint64_t> range = key_range<uint64_t>(elements, n);
+  const int shift = shift_for(range.high - range.low, place_bits);
   for (int i = 0; i < n; ++i)
     words[i] = static_cast<uint32_t>((key_in(elements[i]) - range.low) >> shift) << place_bits | i;
-  sort_words(words, n, (1u << place_bits) - 1, order);
-  if (shift == 0) return;
-  // Keys that differ only in the bits shifted out are neighbours now, in order of place: insert them.
+  for (int i = n; i < size; ++i) words[i] = 0xffffffffu;
+  return {range.low == range.high, shift};
+}
+
+// Keys that differ only in the bits shifted out are neighbours, in order of place: insert them.
+template <typename E>
+void insert_neighbours(const E* elements, int n, uint32_t* order) {
   for (int r = 1; r < n; ++r) {
-    const uint16_t place = order[r];
-    const K key = key_in(elements[place]);
+    const uint32_t place = order[r];
+    const auto key = key_in(elements[place]);
     int to = r;
     for (; to > 0 && key_in(elements[order[to - 1]]) > key; --to) order[to] = order[to - 1];
     order[to] = place;
   }
 }
 
-// ---- Writers: what becomes of a sorted bucket
-// ------------------------------------------------------------------------
+// Puts the n <= kMaxSmall elements of a bucket in order and hands them to the writer.
+template <typename E, typename Writer>
+void sort_small(const E* elements, int64_t begin, int n, const Writer& writer) {
+  alignas(64) uint32_t words[kMaxSmall];
+  alignas(64) uint32_t order[kMaxSmall];
+  const int registers = registers_for(n), size = registers * kLanes;
+  const Packed packed = pack(elements, n, size, bit_length(size - 1), words, key_in(elements[0]));
+  if (packed.all_equal) return writer.equal(elements, begin, n);
+  sort_words(words, registers, size - 1, order);
+  if (packed.shift > 0) insert_neighbours(elements, n, order);
+  writer.ordered(elements, begin, n, order);
+}
+
+// ---- Writers: what becomes of a sorted bucket ---------------------------------------------------------------------
 
 template <typename T>
 struct ByRank {
@@ -197,7 +290,7 @@ struct ByRank {
   void equal(const Record<T>* records, int64_t begin, int64_t n) const {
     for (int64_t r = 0; r < n; ++r) out[records[r].index()] = targets[begin + r];
   }
-  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint32_t* order) const {
     for (int r = 0; r < n; ++r) out[records[order[r]].index()] = targets[begin + r];
   }
 };
@@ -209,7 +302,7 @@ struct ByValue {
   void equal(const Record<T>* records, int64_t begin, int64_t n) const {
     for (int64_t r = 0; r < n; ++r) out[records[r].index()] = targets[begin + n - 1];
   }
-  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint32_t* order) const {
     int last = n - 1;
     typename Key<T>::type above = records[order[last]].key();
     for (int r = n - 1; r >= 0; --r) {
@@ -227,7 +320,7 @@ struct Order {
   void equal(const Record<T>* records, int64_t begin, int64_t n) const {
     for (int64_t r = 0; r < n; ++r) order_out[begin + r] = records[r].index();
   }
-  void ordered(const Record<T>* records, int64_t begin, int n, const uint16_t* order) const {
+  void ordered(const Record<T>* records, int64_t begin, int n, const uint32_t* order) const {
     for (int r = 0; r < n; ++r) order_out[begin + r] = records[order[r]].index();
   }
 };
@@ -239,13 +332,21 @@ struct Values {
   void equal(const K* keys, int64_t begin, int64_t n) const {
     for (int64_t r = 0; r < n; ++r) sorted[begin + r] = value_of<T>(keys[r]);
   }
-  void ordered(const K* keys, int64_t begin, int n, const uint16_t* order) const {
+  void ordered(const K* keys, int64_t begin, int n, const uint32_t* order) const {
     for (int r = 0; r < n; ++r) sorted[begin + r] = value_of<T>(keys[order[r]]);
   }
 };
 
-// ---- Buckets of any size
-// ---------------------------------------------------------------------------------------------
+// 32-bit keys alone are words themselves.
+void sort_small(const uint32_t* keys, int64_t begin, int n, const Values<float>& writer) {
+  alignas(64) uint32_t words[kMaxSmall], sorted[kMaxSmall];
+  const int registers = registers_for(n);
+  for (int i = 0; i < registers * kLanes; i += kLanes) store(words + i, keys_at(keys, i) | beyond(places_from(i), n));
+  sort_words(words, registers, 0xffffffffu, sorted);
+  for (int r = 0; r < n; ++r) writer.sorted[begin + r] = value_of<float>(sorted[r]);
+}
+
+// ---- Buckets of any size ------------------------------------------------------------------------------------------
 
 template <typename K, typename E, typename Writer>
 void sort_bucket(E* elements, E* spare, int64_t begin, int64_t n, const Writer& writer);
@@ -270,13 +371,11 @@ void divide(const E* elements, E* parts, E* spare, KeyRange<K> range, int64_t be
 
 template <typename K, typename E, typename Writer>
 void sort_bucket(E* elements, E* spare, int64_t begin, int64_t n, const Writer& writer) {
-  if (n == 0) return;
+  if (n <= 1) return writer.equal(elements, begin, n);
+  if (n <= kMaxSmall) return sort_small(elements, begin, static_cast<int>(n), writer);
   const KeyRange<K> range = key_range<K>(elements, n);
   if (range.low == range.high) return writer.equal(elements, begin, n);
-  if (n > kMaxSmall) return divide<K>(elements, spare, elements, range, begin, n, writer);
-  uint16_t order[kMaxSmall];
-  order_small<K>(elements, static_cast<int>(n), range, order);
-  writer.ordered(elements, begin, static_cast<int>(n), order);
+  divide<K>(elements, spare, elements, range, begin, n, writer);
 }
 
 template <typename T>
@@ -296,41 +395,78 @@ void write_sorted(typename Key<T>::type* keys, typename Key<T>::type* spare, int
   sort_bucket<typename Key<T>::type>(keys, spare, 0, n, Values<T>{sorted});
 }
 
-// ---- Division of a pool into buckets
-// ---------------------------------------------------------------------------------
+// ---- Division of a pool into buckets ------------------------------------------------------------------------------
+
+// Values are taken in blocks that stay in the first cache, one step after the other: such loops become vectors.
+constexpr int kBlock = 1024;
+
+// The buckets of places on the scale of the cells.
+void look_up(const uint32_t* cells, const uint32_t* places, int n, uint16_t* buckets) {
+  constexpr uint32_t kWithin = (1u << kCellBits) - 1;
+  const auto bucket = [](auto place, auto cell) {
+    return (cell & 0xffff) + ((((place & kWithin) >> 4) * (cell >> 16)) >> (kCellBits - 4));
+  };
+  int i = 0;
+  if constexpr (2 * kLanes == kCells) {
+    typedef uint16_t narrow __attribute__((vector_size(2 * kLanes)));
+    const u32v low = load<u32v>(cells), high = load<u32v>(cells + kLanes);
+    for (; i + kLanes <= n; i += kLanes) {
+      const u32v place = load<u32v>(places + i);
+      const u32v found = bucket(place, __builtin_shuffle(low, high, place >> kCellBits));
+      store(buckets + i, __builtin_convertvector(found, narrow));
+    }
+  }
+  for (; i < n; ++i) buckets[i] = static_cast<uint16_t>(bucket(places[i], cells[places[i] >> kCellBits]));
+}
 
 template <typename T>
 void classify(const T* values, const uint8_t* mask, int64_t n, const BucketMap<T>& map, uint16_t* buckets,
               uint32_t* counts) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t key = distance_key(values[i], map.center), cell = map.cells[cell_of(key)];
-    const uint32_t bucket = (cell & 0xffff) + ((((key & 0x7fffff) >> 4) * (cell >> 16)) >> 19);
-    buckets[i] = static_cast<uint16_t>(values[i] == values[i] ? bucket : map.count);
-  }
-  if (mask != nullptr)
-    for (int64_t i = 0; i < n; ++i) buckets[i] = mask[i] != 0 ? buckets[i] : static_cast<uint16_t>(map.count);
   // Two tables: neighbouring pixels often share a bucket, and a count waits for the one before it.
   uint32_t others[kMaxBuckets + 1];
   for (int b = 0; b <= map.count; ++b) others[b] = 0;
-  int64_t i = 0;
-  for (; i + 1 < n; i += 2) {
-    ++counts[buckets[i]];
-    ++others[buckets[i + 1]];
+  alignas(64) uint32_t places[kBlock];
+  const T center = map.center;
+  const uint32_t nearest = map.nearest;
+  const uint16_t absent = static_cast<uint16_t>(map.count);
+  for (int64_t start = 0; start < n; start += kBlock, values += kBlock, buckets += kBlock) {
+    const int size = n - start < kBlock ? static_cast<int>(n - start) : kBlock;
+    for (int i = 0; i < size; ++i) places[i] = scale_place(values[i], center, nearest);
+    look_up(map.cells, places, size, buckets);
+    for (int i = 0; i < size; ++i) buckets[i] = values[i] == values[i] ? buckets[i] : absent;
+    if (mask != nullptr)
+      for (int i = 0; i < size; ++i) buckets[i] = mask[start + i] != 0 ? buckets[i] : absent;
+    for (int i = 0; i + 1 < size; i += 2) {
+      ++counts[buckets[i]];
+      ++others[buckets[i + 1]];
+    }
+    if (size % 2 != 0) ++counts[buckets[size - 1]];
   }
-  if (i < n) ++counts[buckets[i]];
   for (int b = 0; b <= map.count; ++b) counts[b] += others[b];
+}
+
+// visit(i, key of values[i]) for all i.
+template <typename T, typename Visit>
+void for_keys(const T* values, int64_t n, Visit&& visit) {
+  alignas(64) typename Key<T>::type keys[kBlock];
+  for (int64_t start = 0; start < n; start += kBlock) {
+    const int size = n - start < kBlock ? static_cast<int>(n - start) : kBlock;
+    for (int i = 0; i < size; ++i) keys[i] = key_of(values[start + i]);
+    for (int i = 0; i < size; ++i) visit(start + i, keys[i]);
+  }
 }
 
 template <typename T>
 void scatter(const T* values, const uint16_t* buckets, int64_t n, uint32_t first, uint32_t* places,
              Record<T>* records) {
-  for (int64_t i = 0; i < n; ++i)
-    records[places[buckets[i]]++] = Record<T>::make(key_of(values[i]), first + static_cast<uint32_t>(i));
+  for_keys(values, n, [=](int64_t i, typename Key<T>::type key) {
+    records[places[buckets[i]]++] = Record<T>::make(key, first + static_cast<uint32_t>(i));
+  });
 }
 
 template <typename T>
 void scatter_keys(const T* values, const uint16_t* buckets, int64_t n, uint32_t* places, typename Key<T>::type* keys) {
-  for (int64_t i = 0; i < n; ++i) keys[places[buckets[i]]++] = key_of(values[i]);
+  for_keys(values, n, [=](int64_t i, typename Key<T>::type key) { keys[places[buckets[i]]++] = key; });
 }
 
 template <typename T>

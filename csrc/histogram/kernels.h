@@ -32,24 +32,33 @@ struct Record<double> {
 };
 
 constexpr int kMaxBuckets = 4096;
-constexpr int kCells = 512;
+constexpr int kOverread = 512;
+constexpr int kCells = 32;
 
 // Which bucket a value goes to, a number in [0, count) that never falls as the value grows; what takes no part goes to
-// the bucket `count`. The distance from a center is divided into cells by its sign and its power of two, and each cell
-// evenly into as many buckets as a sample of the pool asks for: bell-shaped, heavy-tailed and flat pools all come out
-// nearly even.
+// the bucket `count`. The distance from a center is divided into cells by its sign and its power of two (16 of them,
+// the outer ones take what lies beyond), and each cell evenly into as many buckets as a sample of the pool asks for:
+// bell-shaped, heavy-tailed and flat pools all come out nearly even.
 template <typename T>
 struct BucketMap {
   T center = 0;
+  uint32_t nearest = 1u << 23;  // the bits of the float at which the innermost cell begins, a power of two
   int count = 1;
   uint32_t cells[kCells] = {};  // first bucket, and the number of buckets << 16
 };
 
-GENIMG_HD int cell_of(uint32_t key) { return static_cast<int>(key >> 23); }
+constexpr int kCellBits = 23;  // bits within a cell
+constexpr uint32_t kHalfCells = kCells / 2u << kCellBits;
 
+// The place of x on the scale of the cells: 32 << 23 numbers.
 template <typename T>
-GENIMG_HD uint32_t distance_key(T x, T center) {
-  return key_of(static_cast<float>(x - center));
+GENIMG_HD uint32_t scale_place(T x, T center, uint32_t nearest) {
+  const float distance = static_cast<float>(x - center) + 0.0f;  // -0 and 0 stay together
+  uint32_t bits;
+  __builtin_memcpy(&bits, &distance, sizeof bits);
+  const uint32_t size = bits & 0x7fffffffu, farthest = nearest + (kHalfCells - 1);
+  const uint32_t outer = size > nearest ? size : nearest, inside = (outer < farthest ? outer : farthest) - nearest;
+  return (bits >> 31) != 0 ? kHalfCells - 1 - inside : kHalfCells + inside;
 }
 
 template <typename T>
@@ -62,8 +71,9 @@ struct Kernels {
   void (*scatter)(const T* values, const uint16_t* buckets, int64_t n, uint32_t first, uint32_t* places,
                   Record<T>* records);
   void (*scatter_keys)(const T* values, const uint16_t* buckets, int64_t n, uint32_t* places, K* keys);
-  // Sort one bucket (clobbers it and `spare`, as long) and write, for its r-th record, out[index] = targets[r]; with
-  // ties, targets at the last of the equal ones; order[r] = index; sorted[r] = value.
+  // Sort one bucket (clobbers it and `spare`, as long; reads kOverread elements beyond both) and write, for its r-th
+  // record, out[index] = targets[r]; with ties, targets at the last of the equal ones; order[r] = index; sorted[r] =
+  // value.
   void (*write_by_rank)(Record<T>* records, Record<T>* spare, int64_t n, const T* targets, T* out);
   void (*write_by_value)(Record<T>* records, Record<T>* spare, int64_t n, const T* targets, T* out);
   void (*write_order)(Record<T>* records, Record<T>* spare, int64_t n, uint32_t* order);

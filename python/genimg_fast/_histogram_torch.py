@@ -105,18 +105,31 @@ class Tensors:
         method: int,
         is_sorted: bool,
         outs: list[Tensor] | None,
+        pooled: int = 1,
     ) -> list[Tensor]:
         if outs is None and len(images) == 1:
-            return [match(images[0], targets[0], masks[0], target_masks[0], 1, method, is_sorted)]
+            return [match(images[0], targets[0], masks[0], target_masks[0], pooled, method, is_sorted)]
         if outs is None:
             outs = [torch.empty_like(image) for image in images]
         if _torch.backend(images[0]) == "reference":
             for i, out in enumerate(outs):
-                out.copy_(reference.match_histograms(images[i], targets[i], masks[i], target_masks[i], 1, method))
+                out.copy_(reference.match_histograms(images[i], targets[i], masks[i], target_masks[i], pooled, method))
             return outs
         lists = (_all_or_none(masks, images), _all_or_none(target_masks, targets))
-        _torch.ops().match_histograms_out(images, targets, *lists, 1, method, is_sorted, outs)
+        _torch.ops().match_histograms_out(images, targets, *lists, pooled, method, is_sorted, outs)
         return outs
+
+    @staticmethod
+    def is_plain(x: Any, sorted_values: Tensor) -> bool:
+        return (
+            isinstance(x, Tensor)
+            and x.dtype is sorted_values.dtype
+            and x.device == sorted_values.device
+            and x.is_contiguous()
+            and x.dim() >= 2
+            and x.numel() <= _MAX_POOL
+            and forward_ad._current_level < 0
+        )
 
     @staticmethod
     def run_differentiable(

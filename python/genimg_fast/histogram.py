@@ -8,6 +8,7 @@ so that the result has exactly the reference's histogram (as in Heeger & Bergen'
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -165,6 +166,10 @@ class HistogramReference:
         _check_option("method", method, _METHODS)
         _check_option("source_gradient", source_gradient, _SOURCE_GRADIENTS)
         images, rebuild = _entries(image)
+        if mask is None and source_gradient == "none":
+            results = self._match_plain(image, images, _METHODS[method], out)
+            if results is not None:
+                return results[0] if rebuild is None else rebuild(results)
         if (rebuild is not None) != self._axes.is_list or len(images) != len(self._sorted):
             raise ValueError(
                 f"match_histograms: image must have the structure of the reference, got {_describe(image)}"
@@ -177,6 +182,32 @@ class HistogramReference:
         straight = source_gradient == "straight-through"
         results = _match(sources, self._sorted, _METHODS[method], straight, _like("out", out, image))
         return results[0] if rebuild is None else rebuild(results)
+
+    def _match_plain(self, image: Any, images: list[Any], method: int, out: Any) -> list[Any] | None:
+        """Match without any conversion, or return None: a call on many small bands should cost the kernel's time."""
+        is_list = isinstance(image, (list, tuple, Mapping))
+        if (
+            self._axes.explicit
+            or is_list != self._axes.is_list
+            or not 0 < len(images) == len(self._sorted)
+            or (self._keys is not None and (not isinstance(image, Mapping) or self._keys != list(image)))
+        ):
+            return None
+        backend = self._sorted[0].backend
+        pools_all = backend is _Arrays and not is_list
+        outs = None if out is None else _like("out", out, image)
+        for i, (x, pool) in enumerate(zip(images, self._sorted, strict=True)):
+            if not (pool.is_sorted and backend.is_plain(x, pool.values)):
+                return None
+            batch = () if pools_all else x.shape[:-2]
+            if len(pool.batch) > len(batch) or pool.batch != batch[len(batch) - len(pool.batch) :]:
+                return None
+            if outs is not None and not (backend.is_plain(outs[i], pool.values) and outs[i].shape == x.shape):
+                return None
+        # A pool of the reference is one axis, one of the image two: a second axis of one value makes them alike.
+        sorted_values = [pool.values if pools_all else pool.values[..., None] for pool in self._sorted]
+        nothing = [None] * len(images)
+        return backend.run(images, sorted_values, nothing, nothing, method, True, outs, -1 if pools_all else 2)
 
     def resample(self, size: int) -> HistogramReference:
         """Return the reference of ``size`` values a pool that rank matching of ``size`` pixels would give.
@@ -254,6 +285,11 @@ def sliced_wasserstein_loss(
 # ---- What arrays and tensors do differently -------------------------------------------------------------------------
 
 
+@functools.cache
+def _dtype_name(dtype: np.dtype) -> str:
+    return dtype.name  # NumPy makes the string anew each time
+
+
 class _Arrays:
     """NumPy; ``_histogram_torch.Tensors`` has the same functions."""
 
@@ -262,7 +298,7 @@ class _Arrays:
 
     @staticmethod
     def dtype_name(x: np.ndarray) -> str:
-        return x.dtype.name
+        return _dtype_name(x.dtype)
 
     @staticmethod
     def contiguous(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -305,11 +341,23 @@ class _Arrays:
         method: int,
         is_sorted: bool,
         outs: list[np.ndarray] | None,
+        pooled: int = 1,
     ) -> list[np.ndarray]:
         if outs is None:
             outs = [np.empty_like(image) for image in images]
-        _numpy.match_histograms_out(images, references, masks, reference_masks, 1, method, is_sorted, outs)
+        _numpy.match_histograms_out(images, references, masks, reference_masks, pooled, method, is_sorted, outs)
         return outs
+
+    @staticmethod
+    def is_plain(x: Any, sorted_values: np.ndarray) -> bool:
+        return (
+            type(x) is np.ndarray
+            and x.dtype is sorted_values.dtype
+            and x.flags.c_contiguous
+            and x.flags.writeable
+            and x.ndim >= 2
+            and x.size <= _MAX_POOL
+        )
 
     @staticmethod
     def sort(x: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -4,7 +4,9 @@
 ``sectors`` of 32 bytes in global memory, ``bank_passes`` in shared memory; ``registers``, the most a thread may have;
 ``instructions``, the wide loads or stores that the compiled kernel must have, by a word in its template arguments
 ("" for all); ``block_races``, why blocks may touch the same words in one launch; ``why``, the reason for a larger
-factor. Spills are always 0. ``workloads`` has for each entry of workloads.py the launches that it makes, by kernel.
+factor; ``ordered``, the factors in workloads whose values ascend already: a kernel that costs more on others only
+because of where their values go must keep to 1.1 there. Spills are always 0. ``workloads`` has for each entry of
+workloads.py the launches that it makes, by kernel.
 """
 
 from __future__ import annotations
@@ -27,8 +29,12 @@ class Family:
     kernels: dict[str, dict[str, Any]]
     workloads: dict[str, dict[str, int]]
 
-    def factor(self, kernel: str, cost: str) -> float:
-        return self.kernels[kernel].get(cost, DEFAULT_FACTOR)
+    def factor(self, kernel: str, cost: str, ordered: bool = False) -> float:
+        """Return what a cost may be, over the ideal."""
+        budget = self.kernels[kernel]
+        if ordered and "ordered" in budget:
+            budget = budget["ordered"]
+        return budget.get(cost, DEFAULT_FACTOR)
 
 
 def families() -> list[Family]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import histogram
 import steerable_freq
 from kernel_library import KernelLibrary
 
-FAMILIES = {module.NAME: module for module in (steerable_freq,)}
+FAMILIES = {module.NAME: module for module in (histogram, steerable_freq)}
 
 if __name__ == "__main__":
     library = KernelLibrary(Path(sys.argv[1]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 import genimg_fast as gf
 
 PYRAMIDS = ("frequency", "spatial")
@@ -16,7 +14,7 @@ Shape = tuple[int, int]
 Bands = Mapping[Any, Any]  # the pyramid's keys -> (..., h, w) or (..., orientations, h, w)
 
 
-def _transform(pyramid: str, shape: Shape, height: int | str, order: int) -> Any:
+def _transform(pyramid: str, shape: Shape, height: Any, order: int) -> Any:
     if pyramid == "frequency":
         return gf.SteerablePyramidFreq(shape, height=height, order=order)
     return gf.SteerablePyramidSpace(shape, height=height, order=order, edge_type="circular")
@@ -42,11 +40,13 @@ class Analysis:
 
     Attributes:
         sizes: The pyramid's keys -> (height, width) of their subbands.
+        is_exact: Whether the pyramid reconstructs pictures exactly.
     """
 
     def __init__(self, pyramid: str, shape: Shape, height: int, order: int) -> None:
         self.pyramid, self.shape, self.height, self.order = pyramid, shape, height, order
         self._transform = _transform(pyramid, shape, height, order)
+        self.is_exact = pyramid == "frequency"
         self.sizes: dict[Any, Shape] = dict(self._transform.pyr_size)
 
     def __call__(self, planes: Any) -> Bands:
@@ -67,8 +67,3 @@ class Analysis:
             return 1.0
         height, width = self.sizes[key]
         return self.shape[0] * self.shape[1] / (height * width)
-
-    def lowpass_gain(self) -> float:
-        """Return the lowpass residual of a picture that is 1 everywhere, over its `gain`."""
-        ones = self(np.ones((1, *self.shape)))["residual_lowpass"]
-        return float(ones.mean()) / self.gain("residual_lowpass")

@@ -27,11 +27,15 @@ def exemplars(image: Any) -> tuple[list[np.ndarray], Kind]:
 
 
 def palettes(palette: Any, exemplar: np.ndarray, kind: Kind) -> list[np.ndarray]:
-    """Return the palette's planes in a list, which is empty for None."""
-    return [] if palette is None else [_alike(palette, "palette", exemplar, kind, "image")]
+    """Return the palette's planes in a list, which is empty for None. A grey exemplar takes one of any channels."""
+    if palette is None:
+        return []
+    return [_alike(palette, "palette", exemplar, kind, "image", any_channels=exemplar.shape[-3] == 1)]
 
 
-def _alike(image: Any, name: str, other_planes: np.ndarray, other: Kind, other_name: str) -> np.ndarray:
+def _alike(
+    image: Any, name: str, other_planes: np.ndarray, other: Kind, other_name: str, *, any_channels: bool = False
+) -> np.ndarray:
     """Return the planes of a picture that must be of the kind of another."""
 
     def compare(what: str, got: Any, wanted: Any) -> None:
@@ -42,7 +46,8 @@ def _alike(image: Any, name: str, other_planes: np.ndarray, other: Kind, other_n
     compare("device", kind.device or "numpy", other.device or "numpy")
     compare("dtype", kind.dtype, other.dtype)
     planes = unpack(image, kind, name)
-    compare("number of channels", planes.shape[-3], other_planes.shape[-3])
+    if not any_channels:
+        compare("number of channels", planes.shape[-3], other_planes.shape[-3])
     compare("batch shape", planes.shape[:-3], other_planes.shape[:-3])
     return planes
 
@@ -73,10 +78,10 @@ def size(value: Any, exemplar: Shape) -> Shape:
 
 
 def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], output: Shape) -> int:
-    """Return the number of scales, for "auto" 4 where the exemplars' shorter side is 256 to 511 pixels.
+    """Return the number of scales; "auto" leaves a lowpass residual whose shorter side is about 16 pixels.
 
-    It is one more each time that side doubles. So the coarsest band's period is a sixteenth of the exemplar: a coarser
-    one would hold too few independent samples to estimate a histogram from.
+    So the coarsest bands have a period of a sixteenth of the exemplar's side or less: still coarser ones would hold too
+    few independent samples to estimate a histogram from.
     """
     exemplar = min(exemplars, key=min)
     try:
@@ -86,7 +91,7 @@ def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], out
     if isinstance(value, str):
         if value != "auto":
             raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
-        return min(max(1, min(exemplar).bit_length() - 5), most)
+        return min(max(1, round(math.log2(min(exemplar) / 16))), most)
     number = integer("height", value, 1)
     if number > most:
         sizes = f"an exemplar of {exemplar[0]}x{exemplar[1]} and a result of {output[0]}x{output[1]} pixels"

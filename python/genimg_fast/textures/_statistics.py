@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ class TextureStatistics:
         pixels: (C, n), the values of each principal channel.
         bands: The pyramid's keys -> (C, n_band) or (C, orientations, n_band), the subbands of each principal channel,
             divided by the pyramid's gain (`Analysis.gain`), so that they hold for pictures of any size.
+        palette: (C, n), the values that the principal channels take in the end, where these are not `pixels`. A palette
+            imposed in every iteration would fight the subbands: rings and worms come of it where skews differ.
 
     Statistics are made from one exemplar (`from_planes`); a mixture is other statistics (`mix`, `with_palette`).
     """
@@ -34,6 +36,7 @@ class TextureStatistics:
     colours: np.ndarray
     pixels: np.ndarray
     bands: dict[Any, np.ndarray]
+    palette: np.ndarray | None = None
 
     @classmethod
     def from_planes(cls, planes: np.ndarray, rotation: np.ndarray, edges: str, analysis: Analysis) -> TextureStatistics:
@@ -54,17 +57,17 @@ class TextureStatistics:
         bands = {key: _flat(keep(band)) / own.gain(key) for key, band in own(extended).items()}
         return cls(rotation, _flat(planes), _flat(principal), bands)
 
-    def with_palette(self, palette: TextureStatistics, lowpass_gain: float) -> TextureStatistics:
-        """Return the statistics of a texture with this one's pattern in the colours and contrast of another.
-
-        Each principal channel of the pattern takes the mean and the standard deviation of the palette's.
-        """
-        old, new = _moments(self.pixels), _moments(palette.pixels)
-        scale = np.divide(new[1], old[1], out=np.zeros_like(new[1]), where=old[1] > 0)
-        bands = {key: _per_channel(scale, table) * table for key, table in self.bands.items()}
-        shift = lowpass_gain * (new[0] - scale * old[0])
-        bands["residual_lowpass"] += _per_channel(shift, bands["residual_lowpass"])
-        return replace(palette, bands={key: table.astype(self.pixels.dtype) for key, table in bands.items()})
+    def with_palette(self, planes: np.ndarray) -> TextureStatistics:
+        """Return the statistics of this texture's pattern in the colours and the contrast of planes (C, H, W)."""
+        rotation = principal_axes([planes], [1.0])
+        copies = len(planes) // len(self.pixels)  # of a grey texture, one for each channel of the palette
+        return TextureStatistics(
+            rotation=rotation,
+            colours=_flat(planes),
+            pixels=np.repeat(self.pixels, copies, axis=0),
+            bands={key: np.repeat(table, copies, axis=0) for key, table in self.bands.items()},
+            palette=_flat(rotate(rotation, planes)),
+        )
 
 
 def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
@@ -148,13 +151,3 @@ def _pooled(tables: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarra
 def _flat(planes: np.ndarray) -> np.ndarray:
     """Return the values (..., n) of planes (..., h, w)."""
     return planes.reshape(*planes.shape[:-2], -1)
-
-
-def _moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    wide = table.astype(np.float64)
-    return wide.mean(axis=-1), wide.std(axis=-1)
-
-
-def _per_channel(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return values (C,) shaped to multiply a table (C, ..., n)."""
-    return values.reshape(-1, *[1] * (table.ndim - 1))

@@ -72,13 +72,20 @@ class Synthesis:
     def analyse(self, planes: Any) -> Bands:
         return self._analysis(planes)
 
-    def match_bands(self, bands: Bands, in_place: bool = False) -> Bands:
-        """Give subbands the histograms asked for."""
+    def match_bands(self, bands: Bands, *, keep: bool = True) -> Bands:
+        """Return subbands with the histograms asked for; without ``keep`` they may take the place of the old ones."""
+        in_place = not keep and self._analysis.is_exact
         return self._bands.match(bands, method="rank", out=bands if in_place else None)
 
-    def project(self, matched: Bands) -> Any:
-        """Return the planes that subbands make."""
-        return self._analysis.inverse(matched)
+    def project(self, planes: Any, bands: Bands, matched: Bands) -> Any:
+        """Return the planes that matched subbands make; `planes` and `bands` are those they were made of.
+
+        A pyramid that does not reconstruct exactly makes the change of the planes from the change of the subbands, so
+        that its error, which iterations would amplify, acts on the change only.
+        """
+        if self._analysis.is_exact:
+            return self._analysis.inverse(matched)
+        return planes + self._analysis.inverse({key: matched[key] - band for key, band in bands.items()})
 
     @functools.cached_property
     def _deviations(self) -> dict[Any, np.ndarray]:
@@ -100,13 +107,19 @@ class Synthesis:
 
     def colours(self, planes: Any) -> Any:
         """Return planes of principal channels as planes of colours, each with the histogram asked for."""
+        palettes = [s.palette for s in self._statistics if s.palette is not None]
+        if palettes:
+            planes = self._impose(palettes, planes)
         if planes.shape[-3] == 1:
             return planes
         n = len(self._statistics)
         rotated = self._kind.stack([rotate(s.rotation.T, planes[i::n]) for i, s in enumerate(self._statistics)], 1)
-        tables = {"colours": [s.colours for s in self._statistics]}
-        reference = self._reference(tables, {"colours": self._analysis.shape})
-        return reference.match({"colours": rotated.reshape(planes.shape)}, method="rank")["colours"]
+        return self._impose([s.colours for s in self._statistics], rotated.reshape(planes.shape))
+
+    def _impose(self, tables: list[np.ndarray], planes: Any) -> Any:
+        """Return planes with the histograms of tables (C, n), one for each exemplar."""
+        reference = self._reference({"planes": tables}, {"planes": self._analysis.shape})
+        return reference.match({"planes": planes}, method="rank")["planes"]
 
 
 class Watch:
@@ -168,10 +181,10 @@ def run(synthesis: Synthesis, noise: Any, update: str, watch: Watch, picture: Ca
             while done < watch.n_iter:
                 start = current + momentum * (current - previous) if momentum else current
                 bands = synthesis.analyse(start)
-                matched = synthesis.match_bands(bands, in_place=not watch.measures)
+                matched = synthesis.match_bands(bands, keep=watch.measures)
                 if watch.measures and (is_close(bands, matched) if start is current else is_close()):
                     return current
-                projected = synthesis.project(matched)
+                projected = synthesis.project(start, bands, matched)
                 if relaxation != 1:
                     projected = start + relaxation * (projected - start)
                 current, previous = synthesis.match_pixels(projected), current
