@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from genimg_fast import images
 from PIL import Image
+
+from genimg_fast import images
 
 
 def noise(dtype: type, *shape: int) -> np.ndarray:

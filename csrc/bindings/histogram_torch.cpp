@@ -1,183 +1,42 @@
 // The histogram operators on CPU tensors.
-#include <optional>
-#include <vector>
+#include "bindings/histogram_torch.h"
 
 #include "bindings/histogram_schema.h"
-#include "bindings/torch.h"
-#include "histogram/rows.h"
 
 namespace genimg::bindings {
 namespace {
 
-using histogram::Method;
-using histogram::Rows;
+struct Kernels {
+  template <typename T, typename R>
+  static void match(const std::vector<histogram::Batch<T, R>>& batches, histogram::Method method, bool is_sorted,
+                    const Tensor&) {
+    histogram::Matching<T, R> matching;
+    for (const histogram::Batch<T, R>& batch : batches)
+      matching.add(batch.source, batch.reference, is_sorted, batch.out);
+    matching.run(method, torch_executor());
+  }
 
-const uint8_t* mask_data(const Tensor* mask, const Tensor& of) {
-  if (mask == nullptr) return nullptr;
-  STD_TORCH_CHECK(mask->scalar_type() == ScalarType::Bool && mask->is_contiguous() && mask->numel() == of.numel(),
-                  "match_histograms: a mask must be bool, contiguous and of the shape of what it masks");
-  return static_cast<const uint8_t*>(mask->const_data_ptr());
-}
+  template <typename T>
+  static void sort(const histogram::Rows<T>& rows, T* sorted, const Tensor&) {
+    histogram::sort_rows(rows, sorted, torch_executor());
+  }
 
-// The last `pooled` axes form a pool, the axes before them are rows.
-template <typename T>
-Rows<T> rows_of(const Tensor& x, const Tensor* mask, int64_t pooled) {
-  Rows<T> rows{static_cast<const T*>(x.const_data_ptr()), mask_data(mask, x), 1, 1};
-  const auto sizes = x.sizes();
-  const int64_t dims = static_cast<int64_t>(sizes.size());
-  if (pooled < 0) pooled = dims;
-  STD_TORCH_CHECK(pooled <= dims, "match_histograms: ", pooled, " pooled axes of ", dims);
-  for (int64_t d = 0; d < dims; ++d) (d < dims - pooled ? rows.rows : rows.size) *= sizes[d];
-  STD_TORCH_CHECK(x.is_contiguous(), "match_histograms: tensors must be contiguous");
-  STD_TORCH_CHECK(rows.size <= histogram::kMaxPool, "match_histograms: a pool holds at most 2^31 values, got ",
-                  rows.size);
-  return rows;
-}
-
-// One image and its reference, as they come from the caller; null masks where there are none.
-struct Pair {
-  const Tensor &image, &reference;
-  const Tensor *mask, *reference_mask;
-  const Tensor& out;
+  template <Derivative derivative, typename T>
+  static void differentiate(const histogram::Rows<T>& source, const histogram::Rows<T>& reference, const T* direction,
+                            T* out, histogram::Method method, const Tensor&) {
+    constexpr bool is_tangent = derivative == Derivative::tangent;
+    const int64_t in_size = is_tangent ? reference.size : source.size;
+    const int64_t out_size = is_tangent ? source.size : reference.size;
+    std::vector<histogram::LinearSegment<T>> segments;
+    for (int64_t row = 0; row < source.rows; ++row)
+      segments.push_back({source[row], reference[row], direction + row * in_size, out + row * out_size});
+    const auto function = is_tangent ? &histogram::tangent<T> : &histogram::adjoint<T>;
+    function(segments.data(), source.rows, method, torch_executor());
+  }
 };
 
-template <typename T, typename R>
-void match_pairs(const std::vector<Pair>& pairs, int64_t pooled, Method method, bool is_sorted) {
-  histogram::Matching<T, R> matching;
-  for (const Pair& pair : pairs) {
-    const Rows<T> image = rows_of<T>(pair.image, pair.mask, pooled);
-    const Rows<R> reference = rows_of<R>(pair.reference, pair.reference_mask, pooled);
-    STD_TORCH_CHECK(image.rows == 0 || (reference.rows > 0 && image.rows % reference.rows == 0),
-                    "match_histograms: ", reference.rows, " rows of references for ", image.rows, " rows");
-    matching.add(image, reference, is_sorted, static_cast<T*>(pair.out.mutable_data_ptr()));
-  }
-  matching.run(method, torch_executor());
-}
-
-void match_any(const std::vector<Pair>& pairs, int64_t pooled, int64_t method_number, bool is_sorted) {
-  if (pairs.empty()) return;
-  const auto method = static_cast<Method>(method_number);
-  const ScalarType type = pairs[0].image.scalar_type(), reference_type = pairs[0].reference.scalar_type();
-  for (const Pair& pair : pairs)
-    STD_TORCH_CHECK(pair.image.scalar_type() == type && pair.reference.scalar_type() == reference_type &&
-                        pair.out.scalar_type() == type && pair.out.numel() == pair.image.numel() &&
-                        pair.out.is_contiguous(),
-                    "match_histograms: images, references and outputs of one call must be of one dtype each");
-  const bool same = type == reference_type, to_float = reference_type == ScalarType::Float;
-  if (type == ScalarType::Float && same) return match_pairs<float, float>(pairs, pooled, method, is_sorted);
-  if (type == ScalarType::Double && same) return match_pairs<double, double>(pairs, pooled, method, is_sorted);
-  if (type == ScalarType::Byte && to_float) return match_pairs<uint8_t, float>(pairs, pooled, method, is_sorted);
-  if (type == ScalarType::UInt16 && to_float) return match_pairs<uint16_t, float>(pairs, pooled, method, is_sorted);
-  if (type == ScalarType::Byte && same && !is_sorted)
-    return match_pairs<uint8_t, uint8_t>(pairs, pooled, method, false);
-  if (type == ScalarType::UInt16 && same && !is_sorted)
-    return match_pairs<uint16_t, uint16_t>(pairs, pooled, method, false);
-  STD_TORCH_CHECK(false, "match_histograms: no kernel for an image of ", type, " and a reference of ", reference_type);
-}
-
-Tensor new_like(const Tensor& x) {
-  return empty(x, x.sizes().data(), static_cast<int64_t>(x.sizes().size()), x.scalar_type());
-}
-
-const Tensor* pointer(const std::optional<Tensor>& x) { return x.has_value() ? &*x : nullptr; }
-const Tensor* pointer(const std::vector<Tensor>& list, size_t i) { return list.empty() ? nullptr : &list[i]; }
-
-Tensor match_histograms(const Tensor& image, const Tensor& reference, const std::optional<Tensor>& mask,
-                        const std::optional<Tensor>& reference_mask, int64_t pooled, int64_t method, bool is_sorted) {
-  const Tensor out = new_like(image);
-  match_any({{image, reference, pointer(mask), pointer(reference_mask), out}}, pooled, method, is_sorted);
-  return out;
-}
-
-void match_histograms_out(const std::vector<Tensor>& image, const std::vector<Tensor>& reference,
-                          const std::vector<Tensor>& mask, const std::vector<Tensor>& reference_mask, int64_t pooled,
-                          int64_t method, bool is_sorted, const std::vector<Tensor>& out) {
-  const size_t count = image.size();
-  STD_TORCH_CHECK(reference.size() == count && out.size() == count && (mask.empty() || mask.size() == count) &&
-                      (reference_mask.empty() || reference_mask.size() == count),
-                  "match_histograms: lists of different lengths");
-  std::vector<Pair> pairs;
-  pairs.reserve(count);
-  for (size_t i = 0; i < count; ++i)
-    pairs.push_back({image[i], reference[i], pointer(mask, i), pointer(reference_mask, i), out[i]});
-  match_any(pairs, pooled, method, is_sorted);
-}
-
-template <typename T>
-void sort_any(const Tensor& x, const Tensor* mask, int64_t pooled, const Tensor& out) {
-  histogram::sort_rows(rows_of<T>(x, mask, pooled), static_cast<T*>(out.mutable_data_ptr()), torch_executor());
-}
-
-Tensor sort_histograms(const Tensor& reference, const std::optional<Tensor>& mask, int64_t pooled) {
-  const Tensor out = new_like(reference);
-  switch (reference.scalar_type()) {
-    case ScalarType::Float:
-      sort_any<float>(reference, pointer(mask), pooled, out);
-      break;
-    case ScalarType::Double:
-      sort_any<double>(reference, pointer(mask), pooled, out);
-      break;
-    default:
-      STD_TORCH_CHECK(false, "sort_histograms: no kernel for ", reference.scalar_type());
-  }
-  return out;
-}
-
-enum class Derivative { tangent, adjoint };
-
-template <Derivative kind, typename T>
-void derivative_rows(const Tensor& direction, const Tensor& image, const Tensor& reference, const Tensor* mask,
-                     const Tensor* reference_mask, int64_t pooled, Method method, const Tensor& out) {
-  const Rows<T> source = rows_of<T>(image, mask, pooled), target = rows_of<T>(reference, reference_mask, pooled);
-  STD_TORCH_CHECK(source.rows == target.rows, "match_histograms: derivatives take one reference for each row");
-  constexpr bool is_tangent = kind == Derivative::tangent;
-  STD_TORCH_CHECK(direction.is_contiguous() && direction.numel() == (is_tangent ? reference : image).numel(),
-                  "match_histograms: the direction has the wrong size");
-  const T* const in = static_cast<const T*>(direction.const_data_ptr());
-  T* const result = static_cast<T*>(out.mutable_data_ptr());
-  const int64_t in_size = is_tangent ? target.size : source.size, out_size = is_tangent ? source.size : target.size;
-  std::vector<histogram::LinearSegment<T>> segments;
-  for (int64_t row = 0; row < source.rows; ++row)
-    segments.push_back({source[row], target[row], in + row * in_size, result + row * out_size});
-  const auto function = is_tangent ? &histogram::tangent<T> : &histogram::adjoint<T>;
-  function(segments.data(), source.rows, method, torch_executor());
-}
-
-template <Derivative kind>
-Tensor derivative(const Tensor& direction, const Tensor& image, const Tensor& reference,
-                  const std::optional<Tensor>& mask, const std::optional<Tensor>& reference_mask, int64_t pooled,
-                  int64_t method) {
-  const ScalarType type = image.scalar_type();
-  STD_TORCH_CHECK(reference.scalar_type() == type && direction.scalar_type() == type,
-                  "match_histograms: derivatives take one dtype, got ", type, ", ", reference.scalar_type(), ", ",
-                  direction.scalar_type());
-  const Tensor out = new_like(kind == Derivative::tangent ? image : reference);
-  const auto run = [&]<typename T>(T) {
-    derivative_rows<kind, T>(direction, image, reference, pointer(mask), pointer(reference_mask), pooled,
-                             static_cast<Method>(method), out);
-  };
-  switch (type) {
-    case ScalarType::Float:
-      run(float());
-      break;
-    case ScalarType::Double:
-      run(double());
-      break;
-    default:
-      STD_TORCH_CHECK(false, "match_histograms: no derivative for ", type);
-  }
-  return out;
-}
-
 STABLE_TORCH_LIBRARY_FRAGMENT(genimg_fast, m) { GENIMG_HISTOGRAM_SCHEMAS(m); }
-
-STABLE_TORCH_LIBRARY_IMPL(genimg_fast, CPU, m) {
-  m.impl("match_histograms", TORCH_BOX(&match_histograms));
-  m.impl("match_histograms_out", TORCH_BOX(&match_histograms_out));
-  m.impl("sort_histograms", TORCH_BOX(&sort_histograms));
-  m.impl("match_histograms_tangent", TORCH_BOX(&derivative<Derivative::tangent>));
-  m.impl("match_histograms_adjoint", TORCH_BOX(&derivative<Derivative::adjoint>));
-}
+STABLE_TORCH_LIBRARY_IMPL(genimg_fast, CPU, m) { HistogramOperators<Kernels>::implement(m); }
 
 }  // namespace
 }  // namespace genimg::bindings

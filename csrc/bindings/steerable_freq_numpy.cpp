@@ -81,6 +81,22 @@ py::array run_synthesis(const std::vector<py::array>& given, const FreqRequest& 
   return image;
 }
 
+std::vector<py::array> analysis(const py::array& image, const Ints& pyramid, double twidth, const Ints& subset,
+                                const Floats& scales) {
+  return run_analysis<InSpace>(
+      image, freq_request(pyramid, twidth, subset, scales),
+      [](const auto& request, const auto&... rest) { steerable::analysis(request.pyramid, rest..., pool_executor()); });
+}
+
+py::array synthesis(const std::vector<py::array>& coefficients, const Ints& pyramid, double twidth, const Ints& subset,
+                    const Floats& scales, bool real_part_only) {
+  return run_synthesis<InSpace>(coefficients, freq_request(pyramid, twidth, subset, scales),
+                                [real_part_only](const auto& request, auto in, const auto&... rest) {
+                                  in.real_part_only = real_part_only;
+                                  steerable::synthesis(request.pyramid, in, rest..., pool_executor());
+                                });
+}
+
 std::vector<py::array> analysis_masks(const py::array& spectrum, const Ints& pyramid, double twidth, const Ints& subset,
                                       const Floats& scales) {
   return run_analysis<InFrequency>(spectrum, freq_request(pyramid, twidth, subset, scales),
@@ -97,9 +113,18 @@ py::array synthesis_masks(const std::vector<py::array>& spectra, const Ints& pyr
                                     });
 }
 
+// Whether analysis and synthesis above serve this pyramid.
+bool has_fused_transform(const Ints& pyramid, double twidth) {
+  const size_t n = static_cast<size_t>(pyramid.at(2) + 2);
+  return steerable::has_fused_transform(freq_request(pyramid, twidth, Ints(n), Floats(n)).pyramid);
+}
+
 }  // namespace
 
 void register_steerable_freq(py::module_& m) {
+  m.def("steerable_freq_has_fused_transform", &has_fused_transform);
+  m.def("steerable_freq_analysis", &analysis);
+  m.def("steerable_freq_synthesis", &synthesis);
   m.def("steerable_freq_analysis_masks", &analysis_masks);
   m.def("steerable_freq_synthesis_masks", &synthesis_masks);
 }

@@ -8,6 +8,14 @@
 
 namespace genimg::bindings {
 
+inline void define_steerable_freq_transforms(torch::stable::detail::StableLibrary& m) {
+  m.def("steerable_freq_analysis(Tensor image, int[] pyramid, float twidth, int[] subset, float[] scales) -> Tensor[]");
+  // real_part_only: bands are complex, but only their real parts are read, with the masks of real bands.
+  m.def(
+      "steerable_freq_synthesis(Tensor[] coefficients, int[] pyramid, float twidth, int[] subset, float[] scales, "
+      "bool real_part_only) -> Tensor");
+}
+
 inline void define_steerable_freq_masks(torch::stable::detail::StableLibrary& m) {
   // Half spectra: (batch, h, w/2+1), and (batch, orientations, parts, h_i, w_i/2+1).
   m.def(

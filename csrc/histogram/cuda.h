@@ -2,46 +2,29 @@
 //
 // Every function comes in two: the bytes of workspace it needs, and the function itself, which allocates nothing, waits
 // for nothing and returns the error of the first launch that failed, or cudaErrorInvalidValue for more than kMaxPool
-// values in a row, more than kMaxBatches batches or more than 2^31 - 1 blocks. The number of launches depends on
-// neither the number of batches nor that of rows:
+// values in a row, more than kMaxBatches batches, rows of references that do not divide those of the source, or more
+// than 2^28 tiles in all. Launches, which depend on neither the number of batches nor that of rows:
 //
-//                                      rows of at most 8192 float, 4096 double   longer rows
-//   match, uint8 by value              3                                         3
-//   match, float32                     2                                         13
-//   match, float64                     2                                         25
-//   match, uint16 (uint8) by rank ...  2                                         7 (4), with a mask 10 (7)
-//   sort, tangent, adjoint             as match
-//
-// and one more where references come sorted. Integers with float32 references take the launches of float32.
+//                                             longest row at most 8192 (double: 4096)   longer
+//   match, float or float reference           2                                         13
+//   match, double                             2                                         25
+//   match, uint16                             2                                         7, with a mask 10
+//   match, uint8 by rank                      2                                         4, with a mask 7
+//   match, uint8 by value                     3                                         3
+//   match, with sorted references             one more
+//   sort, tangent                             as match
+//   adjoint                                   one more
 #pragma once
 
 #include "common/cuda.h"
-#include "histogram/formula.h"
-#include "histogram/histogram.h"
+#include "histogram/rows.h"
 
 namespace genimg::histogram::cuda {
 
 constexpr int kMaxBatches = 32;
 
-// `rows` pools of `size` numbers, one after another. mask: one byte a number, 0 for those that take no part, or null.
-template <typename T>
-struct Rows {
-  const T* values = nullptr;
-  const uint8_t* mask = nullptr;
-  int64_t rows = 0;
-  int64_t size = 0;
-};
-
-// Row i of the source takes row i % reference.rows of the reference. out may be source.values.
-template <typename T, typename R>
-struct Batch {
-  Rows<T> source;
-  Rows<R> reference;
-  T* out = nullptr;
-};
-
-// T, R: float, float; double, double; uint8_t or uint16_t and the same or float. Sorted references are ascending with
-// NaN at the end, float or double, without a mask.
+// rows.h says what a batch is. T, R: float, float; double, double; uint8_t or uint16_t and the same or float. Sorted
+// references are ascending with NaN at the end, float or double, without a mask.
 template <typename T, typename R>
 size_t match_workspace(const Batch<T, R>* batches, int count, Method method);
 template <typename T, typename R>

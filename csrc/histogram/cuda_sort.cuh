@@ -17,6 +17,7 @@
 #include "common/cuda.h"
 
 namespace genimg::histogram::cuda {
+namespace {
 
 constexpr int kDigitBits = 8;
 constexpr int kDigits = 1 << kDigitBits;
@@ -25,13 +26,14 @@ constexpr int kItems = 16;  // keys of a tile that one thread holds
 constexpr int kRankBits = 16;
 constexpr uint32_t kRankMask = (1u << kRankBits) - 1;
 
-// 32 KiB of keys: longer runs need more than the 48 KiB of shared memory that every device gives without asking.
+// 32 KiB of keys: longer runs need more than the 48 KiB of shared memory that every device gives without asking. 512
+// threads on a multiprocessor leave each 128 registers, below which some compilers spill.
 template <typename Key>
 struct Tile {
   static constexpr int threads = 2048 / sizeof(Key);
+  static constexpr int blocks = 512 / threads;
   static constexpr int warps = threads / kWarp;
   static constexpr int size = threads * kItems;
-  static constexpr int blocks = sizeof(Key) == 4 ? 2 : 3;  // of scatter on a multiprocessor, as far as registers go
 };
 
 // Segments of one size, one after another in the buffers of the sort and in the caller's array.
@@ -137,7 +139,6 @@ template <typename Key>
 struct Ranks {
   uint16_t warp_counts[Tile<Key>::warps][kDigits];
   uint32_t tile_starts[kDigits];  // where the keys of a digit begin in the sorted tile
-  uint32_t tile_counts[kDigits];
   uint32_t warp_sums[kDigits / kWarp];
 };
 
@@ -148,11 +149,16 @@ __device__ __forceinline__ uint32_t place(int i) {
 }
 __device__ __forceinline__ bool row_is_used(int i, uint32_t n) { return place(i) - threadIdx.x % kWarp < n; }
 
+// Of the sorted tile: where the keys of this thread's digit begin, and how many they are. For the first 256 threads.
+struct DigitRun {
+  uint32_t start, count;
+};
+
 // The places of a tile's first n keys after a stable sort by one digit. A key beyond n must have the digit 255: it
-// comes last, as there is none behind it. Leaves tile_starts and tile_counts behind a barrier.
+// comes last, as there is none behind it.
 template <typename Key>
-__device__ __forceinline__ void rank_tile(const Key (&key)[kItems], uint32_t n, int shift, Ranks<Key>& shared,
-                                          uint32_t (&rank)[kItems]) {
+__device__ __forceinline__ DigitRun rank_tile(const Key (&key)[kItems], uint32_t n, int shift, Ranks<Key>& shared,
+                                              uint32_t (&rank)[kItems]) {
   const int t = threadIdx.x, lane = t % kWarp;
   uint16_t* counts = shared.warp_counts[t / kWarp];
 #pragma unroll
@@ -182,10 +188,7 @@ __device__ __forceinline__ void rank_tile(const Key (&key)[kItems], uint32_t n, 
     }
   }
   const uint32_t start = exclusive_scan_digits(total, shared.warp_sums);
-  if (t < kDigits) {
-    shared.tile_starts[t] = start;
-    shared.tile_counts[t] = total;
-  }
+  if (t < kDigits) shared.tile_starts[t] = start;
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < kItems; ++i) {
@@ -193,6 +196,7 @@ __device__ __forceinline__ void rank_tile(const Key (&key)[kItems], uint32_t n, 
     const unsigned digit = digit_of(key[i], shift);
     rank[i] += shared.tile_starts[digit] + counts[digit];
   }
+  return {start, total};
 }
 
 // Moves a tile's values to the places that the ranks say: put(i, value) gets what get(i) of another thread gave.
@@ -240,16 +244,6 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   }
 }
 
-// The keys alone, of the chunks from first_chunk on: for segments that come sorted.
-template <typename Key, typename Keys>
-__global__ void __launch_bounds__(Tile<Key>::threads)
-    keep_keys(const __grid_constant__ Layout layout, int64_t first_chunk, const __grid_constant__ Keys keys,
-              Key* __restrict__ kept) {
-  const Chunk chunk = find_chunk(layout, first_chunk + blockIdx.x);
-  for (uint32_t i = chunk.begin + threadIdx.x; i < chunk.end; i += Tile<Key>::threads)
-    kept[chunk.element + i] = keys(chunk, i);
-}
-
 // The counts of a segment, for one digit a thread: four groups of threads each take a quarter of its chunks.
 constexpr int kQuarters = 4;
 constexpr int kSegmentThreads = kQuarters * kDigits;
@@ -283,7 +277,7 @@ __device__ __forceinline__ SegmentCounts sum_counts(const Layout& layout, int64_
 }
 
 // Turns the counts of a segment's chunks into the place, in the segment, of each chunk's first key of each digit.
-static __global__ void __launch_bounds__(kSegmentThreads)
+__global__ void __launch_bounds__(kSegmentThreads)
     digit_starts(const __grid_constant__ Layout layout, uint32_t* __restrict__ counts) {
   __shared__ uint32_t sums[kQuarters][kDigits];
   __shared__ uint32_t warp_sums[kDigits / kWarp];
@@ -322,9 +316,9 @@ __global__ void __launch_bounds__(Tile<Key>::threads, Tile<Key>::blocks)
             Pairs<Key> out) {
   __shared__ Ranks<Key> ranks;
   __shared__ ExchangeMemory<Key> memory;
-  __shared__ uint32_t next[kDigits];  // where the next key of a digit goes, in the segment
+  __shared__ uint32_t shifts[kDigits];  // of a digit's keys, from their places in the tile to those in the segment
   const int t = threadIdx.x;
-  for (int d = t; d < kDigits; d += Tile<Key>::threads) next[d] = starts[int64_t{blockIdx.x} * kDigits + d];
+  uint32_t next = t < kDigits ? starts[int64_t{blockIdx.x} * kDigits + t] : 0;  // place in the segment, of digit t
   const Chunk chunk = find_chunk(layout, blockIdx.x);
   for (uint32_t begin = chunk.begin; begin < chunk.end; begin += Tile<Key>::size) {
     const uint32_t n = min(chunk.end - begin, static_cast<uint32_t>(Tile<Key>::size));
@@ -333,16 +327,15 @@ __global__ void __launch_bounds__(Tile<Key>::threads, Tile<Key>::blocks)
     uint32_t rank[kItems];
 #pragma unroll
     for (int i = 0; i < kItems; ++i) key[i] = place(i) < n ? in.keys[first + place(i)] : kNoKey<Key>;
-    rank_tile(key, n, shift, ranks, rank);
-    const auto target = [&](int i, unsigned digit) {
-      return chunk.element + next[digit] + place(i) - ranks.tile_starts[digit];
-    };
+    const DigitRun run = rank_tile(key, n, shift, ranks, rank);
+    if (t < kDigits) shifts[t] = next - run.start;
+    next += run.count;
     exchange(
         rank, n, memory.keys, [&](int i) { return key[i]; },
         [&](int i, Key sorted) {
           const unsigned digit = digit_of(sorted, shift);
           rank[i] |= digit << kRankBits;  // in its idle half: the position that follows goes the same way
-          if (place(i) < n) out.keys[target(i, digit)] = sorted;
+          if (place(i) < n) out.keys[chunk.element + (shifts[digit] + place(i))] = sorted;
         });
     if (out.positions != nullptr)
       exchange(
@@ -352,10 +345,8 @@ __global__ void __launch_bounds__(Tile<Key>::threads, Tile<Key>::blocks)
             return implied ? begin + place(i) : in.positions[first + place(i)];
           },
           [&](int i, uint32_t position) {
-            if (place(i) < n) out.positions[target(i, rank[i] >> kRankBits)] = position;
+            if (place(i) < n) out.positions[chunk.element + (shifts[rank[i] >> kRankBits] + place(i))] = position;
           });
-    __syncthreads();
-    for (int d = t; d < kDigits; d += Tile<Key>::threads) next[d] += ranks.tile_counts[d];
   }
 }
 
@@ -389,4 +380,5 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   }
 }
 
+}  // namespace
 }  // namespace genimg::histogram::cuda

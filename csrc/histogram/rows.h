@@ -19,8 +19,16 @@ struct Rows {
   }
 };
 
-// One call of match for any number of batches. The reference's number of rows divides the image's: row i of the image
-// takes row i % reference.rows.
+// The reference's number of rows divides the source's: row i of the source takes row i % reference.rows. out may be
+// source.values.
+template <typename T, typename R>
+struct Batch {
+  Rows<T> source;
+  Rows<R> reference;
+  T* out = nullptr;
+};
+
+// One call of match for any number of batches.
 template <typename T, typename R>
 class Matching {
  public:

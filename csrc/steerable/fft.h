@@ -1,13 +1,12 @@
 // Complex transforms of V signals at once: each lane of a vector is a signal of its own, so that no data moves between
 // lanes. Only for files compiled once per instruction set (common/isa.h).
 //
-// Both transforms compute y[k] = sum_i x[i] exp(-2 pi i i k / n). They take their input from load(i) and hand their
-// output to store(k, y), each index once; the first pass loads and the last stores, and all between happens in place in
-// `work`.
-//   transform_in_order   loads in the order of the first pass' butterflies (i, i + n/r, ...), stores in digit-reversed
-//   order transform_out_order  the transposed network: loads in digit-reversed order, stores in the order of
-//   butterflies
-// An inverse transform is the same with real and imaginary parts swapped at load and store.
+// y[k] = sum_i x[i] exp(-2 pi i i k / n), by passes in place (Cooley & Tukey 1965). Of the two networks,
+//   decimation in frequency   takes x in order: WholePass::scatter for all its butterflies, then finish_parts
+//   decimation in time        gives y in order: prepare_parts, then WholePass::gather for all its butterflies
+// and each visits its other end in digit-reversed order, which costs nothing where every element is a cache line of its
+// own. The caller runs the loop over the whole pass: the order of its butterflies is what suits the data around it.
+// An inverse transform is the same with real and imaginary parts swapped at both ends.
 #pragma once
 
 #include "common/simd.h"
@@ -144,23 +143,17 @@ GENIMG_HD void with_radix(int radix, Call call) {
 
 enum class Twiddle { none, before, after };
 
-// `count` butterflies; the j-th takes its elements from load(j, q) and gives them to store(j, q, x), q = 0 .. R-1.
-template <typename T, Twiddle twiddle, int R, typename Load, typename Store>
-GENIMG_HD void pass(Radix<R> radix, int64_t count, const T* factors, Load load, Store store) {
-  for (int64_t j = 0; j < count; ++j) {
-    ComplexVector<T> x[R];
-    const T* w = factors + j * 2 * (R - 1);
+// One butterfly on x[0 .. R-1], with the twiddle factors of its position.
+template <typename T, Twiddle twiddle, int R>
+GENIMG_HD void turn(Radix<R> radix, const T* factors, ComplexVector<T>* x) {
+  if (twiddle == Twiddle::before) {
 #pragma GCC unroll 8
-    for (int q = 0; q < R; ++q) {
-      x[q] = load(j, q);
-      if (twiddle == Twiddle::before && q > 0) x[q] = times(x[q], w[2 * q - 2], w[2 * q - 1]);
-    }
-    butterfly(radix, x);
+    for (int q = 1; q < R; ++q) x[q] = times(x[q], factors[2 * q - 2], factors[2 * q - 1]);
+  }
+  butterfly(radix, x);
+  if (twiddle == Twiddle::after) {
 #pragma GCC unroll 8
-    for (int q = 0; q < R; ++q) {
-      if (twiddle == Twiddle::after && q > 0) x[q] = times(x[q], w[2 * q - 2], w[2 * q - 1]);
-      store(j, q, x[q]);
-    }
+    for (int q = 1; q < R; ++q) x[q] = times(x[q], factors[2 * q - 2], factors[2 * q - 1]);
   }
 }
 
@@ -169,38 +162,65 @@ template <typename T, Twiddle twiddle>
 static void pass_in_place(int radix, T* work, int64_t n, int64_t length, const T* factors) {
   constexpr int step = 2 * Vector<T>::lanes;
   with_radix(radix, [&](auto r) GENIMG_INLINE_LAMBDA {
-    const int64_t stride = length / r.value;
-    for (T* group = work; group < work + n * step; group += length * step)
-      pass<T, twiddle>(
-          r, stride, factors,
-          [=](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load_complex(group + (j + q * stride) * step); },
-          [=](int64_t j, int q, ComplexVector<T> x)
-              GENIMG_INLINE_LAMBDA { store_complex(group + (j + q * stride) * step, x); });
+    constexpr int R = r.value;
+    const int64_t stride = length / R * step;
+    for (T* group = work; group < work + n * step; group += length * step) {
+      const T* w = factors;
+      for (T* element = group; element < group + stride; element += step, w += 2 * (R - 1)) {
+        ComplexVector<T> x[R];
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = load_complex(element + q * stride);
+        turn<T, twiddle>(r, w, x);
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) store_complex(element + q * stride, x[q]);
+      }
+    }
   });
 }
 
-template <typename T, typename Load, typename Store>
-GENIMG_HD void transform_of_one_pass(const FftPlan<T>& plan, Load load, Store store) {
-  with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA {
-    pass<T, Twiddle::none>(
-        r, 1, plan.twiddle[0], [&](int64_t, int q) GENIMG_INLINE_LAMBDA { return load(q); },
-        [&](int64_t, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(q, x); });
-  });
+// The pass of radix[0], which joins or parts the whole length: butterfly j has the elements j + q * part.
+template <typename T, int R>
+struct WholePass {
+  static constexpr int radix = R;
+  int64_t part;
+  const T* factors;
+  T* work;
+
+  WholePass(const FftPlan<T>& plan, T* memory) : part(plan.n / R), factors(plan.twiddle[0]), work(memory) {}
+
+  // As the first pass: from x to work.
+  GENIMG_INLINE_LAMBDA void scatter(int64_t j, ComplexVector<T>* x) const {
+    constexpr int step = 2 * Vector<T>::lanes;
+    turn<T, Twiddle::after>(Radix<R>(), factors + j * 2 * (R - 1), x);
+#pragma GCC unroll 8
+    for (int q = 0; q < R; ++q) store_complex(work + (j + q * part) * step, x[q]);
+  }
+  // As the last pass: from work to x.
+  GENIMG_INLINE_LAMBDA void gather(int64_t j, ComplexVector<T>* x) const {
+    constexpr int step = 2 * Vector<T>::lanes;
+#pragma GCC unroll 8
+    for (int q = 0; q < R; ++q) x[q] = load_complex(work + (j + q * part) * step);
+    turn<T, Twiddle::before>(Radix<R>(), factors + j * 2 * (R - 1), x);
+  }
+};
+
+// call(WholePass<T, R>)
+template <typename T, typename Call>
+GENIMG_HD void with_whole_pass(const FftPlan<T>& plan, T* work, Call call) {
+  with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA { call(WholePass<T, r.value>(plan, work)); });
 }
 
-// After the first pass each of its radix[0] parts is a transform by itself, done to its end while it is in cache.
-template <typename T, typename Load, typename Store>
-GENIMG_HD void transform_in_order(const FftPlan<T>& plan, T* work, Load load, Store store) {
+// What follows the whole pass as the first one. Each of its radix[0] parts is a transform by itself, done to its end
+// while it is in cache; store(k, y[k]).
+template <typename T, typename Store>
+GENIMG_HD void finish_parts(const FftPlan<T>& plan, T* work, Store store) {
   constexpr int step = 2 * Vector<T>::lanes;
   const int last = plan.passes - 1;
-  if (last <= 0) return transform_of_one_pass(plan, load, store);
   const int64_t part = plan.n / plan.radix[0];
-  with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA {
-    pass<T, Twiddle::after>(
-        r, part, plan.twiddle[0], [&](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load(j + q * part); },
-        [&](int64_t j, int q, ComplexVector<T> x)
-            GENIMG_INLINE_LAMBDA { store_complex(work + (j + q * part) * step, x); });
-  });
+  if (last <= 0) {
+    for (int64_t k = 0; k < plan.n; ++k) store(k, load_complex(work + k * step));
+    return;
+  }
   const int64_t jump = plan.n / plan.radix[last], groups = part / plan.radix[last];
   for (int p = 0; p < plan.radix[0]; ++p) {
     T* const own = work + p * part * step;
@@ -209,32 +229,45 @@ GENIMG_HD void transform_in_order(const FftPlan<T>& plan, T* work, Load load, St
       pass_in_place<T, Twiddle::after>(plan.radix[s], own, part, length, plan.twiddle[s]);
       length /= plan.radix[s];
     }
-    const int32_t* frequency = plan.frequency + p * groups;
+    const int32_t* const frequency = plan.frequency + p * groups;
     with_radix(plan.radix[last], [&](auto r) GENIMG_INLINE_LAMBDA {
-      pass<T, Twiddle::none>(
-          r, groups, plan.twiddle[last],
-          [&](int64_t g, int q) GENIMG_INLINE_LAMBDA { return load_complex(own + (g * r.value + q) * step); },
-          [&](int64_t g, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(frequency[g] + q * jump, x); });
+      constexpr int R = r.value;
+      for (int64_t g = 0; g < groups; ++g) {
+        ComplexVector<T> x[R];
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = load_complex(own + (g * R + q) * step);
+        butterfly(r, x);
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) store(frequency[g] + q * jump, x[q]);
+      }
     });
   }
 }
 
-template <typename T, typename Load, typename Store>
-GENIMG_HD void transform_out_order(const FftPlan<T>& plan, T* work, Load load, Store store) {
+// What precedes the whole pass as the last one, from load(i).
+template <typename T, typename Load>
+GENIMG_HD void prepare_parts(const FftPlan<T>& plan, T* work, Load load) {
   constexpr int step = 2 * Vector<T>::lanes;
   const int last = plan.passes - 1;
-  if (last <= 0) return transform_of_one_pass(plan, load, store);
   const int64_t part = plan.n / plan.radix[0];
+  if (last <= 0) {
+    for (int64_t k = 0; k < plan.n; ++k) store_complex(work + k * step, load(k));
+    return;
+  }
   const int64_t jump = plan.n / plan.radix[last], groups = part / plan.radix[last];
   for (int p = 0; p < plan.radix[0]; ++p) {
     T* const own = work + p * part * step;
-    const int32_t* frequency = plan.frequency + p * groups;
+    const int32_t* const frequency = plan.frequency + p * groups;
     with_radix(plan.radix[last], [&](auto r) GENIMG_INLINE_LAMBDA {
-      pass<T, Twiddle::none>(
-          r, groups, plan.twiddle[last],
-          [&](int64_t g, int q) GENIMG_INLINE_LAMBDA { return load(frequency[g] + q * jump); },
-          [&](int64_t g, int q, ComplexVector<T> x)
-              GENIMG_INLINE_LAMBDA { store_complex(own + (g * r.value + q) * step, x); });
+      constexpr int R = r.value;
+      for (int64_t g = 0; g < groups; ++g) {
+        ComplexVector<T> x[R];
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = load(frequency[g] + q * jump);
+        butterfly(r, x);
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) store_complex(own + (g * R + q) * step, x[q]);
+      }
     });
     int64_t length = plan.radix[last];
     for (int s = last - 1; s > 0; --s) {
@@ -242,12 +275,6 @@ GENIMG_HD void transform_out_order(const FftPlan<T>& plan, T* work, Load load, S
       pass_in_place<T, Twiddle::before>(plan.radix[s], own, part, length, plan.twiddle[s]);
     }
   }
-  with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA {
-    pass<T, Twiddle::before>(
-        r, part, plan.twiddle[0],
-        [&](int64_t j, int q) GENIMG_INLINE_LAMBDA { return load_complex(work + (j + q * part) * step); },
-        [&](int64_t j, int q, ComplexVector<T> x) GENIMG_INLINE_LAMBDA { store(j + q * part, x); });
-  });
 }
 
 }  // namespace GENIMG_ISA

@@ -51,11 +51,9 @@ struct Axis {
 };
 
 struct AxisRule {
-  Edge edge = Edge::zero;
+  EdgeRule edges;
+  int pitch = 1;
   int64_t n = 0;
-  int up = 1, pitch = 1;
-  int synthesis_size = 0;  // of the filter, where edge_index_synthesis holds
-  int64_t blank = 0;       // positions that count as zero at either end
 };
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -63,19 +61,14 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 Axis make_axis(const AxisRule& rule, int64_t begin, int64_t end) {
   Axis axis;
   axis.begin = begin;
-  if (rule.up == rule.pitch) {
-    axis.direct_begin = divide_up(rule.blank, rule.pitch);
-    axis.direct_end = std::max(axis.direct_begin, divide_up(rule.n - rule.blank, rule.pitch));
+  if (rule.edges.up == rule.pitch) {
+    axis.direct_begin = divide_up(rule.edges.blank, rule.pitch);
+    axis.direct_end = std::max(axis.direct_begin, divide_up(rule.n - rule.edges.blank, rule.pitch));
   }
-  const auto stored = [&](int64_t p) {
-    return p < rule.blank || p >= rule.n - rule.blank || p % rule.up != 0 ? -1 : p / rule.up;
-  };
   for (int64_t i = begin; i < end; ++i) {
     const int64_t p = rule.pitch * i;
-    axis.sample.push_back(stored(rule.synthesis_size > 0
-                                     ? edge_index_synthesis(rule.edge, p, rule.n, rule.synthesis_size)
-                                     : edge_index(rule.edge, p, rule.n)));
-    axis.nearest.push_back(stored(clamp_index(p, rule.n)));
+    axis.sample.push_back(sample_index(rule.edges, p, rule.n));
+    axis.nearest.push_back(nearest_index(rule.edges, p, rule.n));
     axis.inside.push_back(p >= 0 && p < rule.n);
   }
   return axis;
@@ -92,38 +85,47 @@ T at(const T* row, int64_t i) {
   return i < 0 ? T(0) : row[i];
 }
 
-// The samples at coordinates (y, x) .. (y, x + n - 1): where they lie, or gathered in buffer.
+// Where n samples are to be read from coordinate x on; of the first and the last `spare` ones anything will do, but
+// they must be readable.
+struct Segment {
+  int64_t x, n, spare;
+};
+
+// A pointer to a segment of row y: into the image, or into buffer, which then holds it.
 template <typename T>
-const T* read(const Plane& plane, const T* image, int64_t y, int64_t x, int64_t n, T* buffer) {
-  const int64_t* sample = plane.x.sample.data() + (x - plane.x.begin);
-  const int64_t* nearest = plane.x.nearest.data() + (x - plane.x.begin);
-  const char* inside = plane.x.inside.data() + (x - plane.x.begin);
+const T* read(const Plane& plane, const T* image, int64_t y, const Segment& segment, T* buffer) {
+  const Axis& columns = plane.x;
   const int64_t row_index = plane.y.sample[y - plane.y.begin];
-  const T* row = image + std::max<int64_t>(row_index, 0) * plane.stored_width;
-  if (plane.edge == Edge::extend && !plane.y.inside[y - plane.y.begin]) {
-    const int64_t edge_index = plane.y.nearest[y - plane.y.begin];
-    const T* edge_row = image + std::max<int64_t>(edge_index, 0) * plane.stored_width;
-    for (int64_t i = 0; i < n; ++i)
-      buffer[i] = 2 * (edge_index < 0 ? T(0) : at(edge_row, nearest[i])) - (row_index < 0 ? T(0) : at(row, sample[i]));
-    return buffer;
-  }
-  if (row_index < 0) {
-    std::fill(buffer, buffer + n, T(0));
-    return buffer;
-  }
-  const int64_t direct_begin = std::clamp<int64_t>(plane.x.direct_begin - x, 0, n);
-  const int64_t direct_end = std::clamp<int64_t>(plane.x.direct_end - x, direct_begin, n);
-  if (direct_begin == 0 && direct_end == n) return row + x;
-  const auto gather = [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const T value = at(row, sample[i]);
-      buffer[i] = plane.edge == Edge::extend && !inside[i] ? 2 * at(row, nearest[i]) - value : value;
-    }
+  const T* const row = image + std::max<int64_t>(row_index, 0) * plane.stored_width;
+  const bool inside_row = plane.y.inside[y - plane.y.begin];
+  const bool plain_row = row_index >= 0 && (inside_row || plane.edge != Edge::extend);
+  if (plain_row && segment.x >= columns.direct_begin && segment.x + segment.n <= columns.direct_end)
+    return row + segment.x;
+  const int64_t begin = segment.x + segment.spare, end = segment.x + segment.n - segment.spare;
+  const auto fill = [&](int64_t from, int64_t to, auto&& value) {
+    for (int64_t x = from; x < to; ++x)
+      buffer[x - segment.x] = value(columns.sample[x - columns.begin], columns.nearest[x - columns.begin], x);
   };
-  gather(0, direct_begin);
-  if (direct_end > direct_begin)
-    std::memcpy(buffer + direct_begin, row + x + direct_begin, (direct_end - direct_begin) * sizeof(T));
-  gather(direct_end, n);
+  if (plain_row) {
+    const auto value = [&](int64_t sample, int64_t nearest, int64_t x) {
+      const T reflected = at(row, sample);
+      return plane.edge == Edge::extend && !columns.inside[x - columns.begin] ? 2 * at(row, nearest) - reflected
+                                                                              : reflected;
+    };
+    const int64_t direct_begin = std::clamp(columns.direct_begin, begin, end);
+    const int64_t direct_end = std::clamp(columns.direct_end, direct_begin, end);
+    fill(begin, direct_begin, value);
+    std::copy(row + direct_begin, row + direct_end, buffer + (direct_begin - segment.x));
+    fill(direct_end, end, value);
+  } else if (inside_row || plane.edge != Edge::extend) {
+    fill(begin, end, [](int64_t, int64_t, int64_t) { return T(0); });
+  } else {
+    const int64_t nearest_row = plane.y.nearest[y - plane.y.begin];
+    const auto in_row = [&](int64_t r, int64_t x) { return r < 0 ? T(0) : at(image + r * plane.stored_width, x); };
+    fill(begin, end, [&](int64_t sample, int64_t nearest, int64_t) {
+      return 2 * in_row(nearest_row, nearest) - in_row(row_index, sample);
+    });
+  }
   return buffer;
 }
 
@@ -172,10 +174,10 @@ struct Stream {  // a + sign * b
   T sign = 1;
 };
 
-struct Fold {  // of a stream into planes, see SpaceKernels::fold
-  int stream, shift, gap;
-  bool odd;
-  int first, count;
+struct Fold {                                 // of a stream into planes, see SpaceKernels::fold
+  int stream, shift, gap, sums, differences;  // the last two are numbers of planes
+
+  int planes() const { return sums + differences; }
 };
 
 template <typename T>
@@ -208,7 +210,7 @@ struct Stage {
   int64_t height = 0, width = 0;  // of the outputs
 };
 
-constexpr int64_t kChunkRows = 128;
+constexpr int64_t kChunkRows = 256;
 constexpr int kMaxWindow = 2 * 4 + kMaxFilterSize + 4;
 
 template <typename T>
@@ -218,10 +220,10 @@ class Tile {
       : stage_(stage),
         k_(kernels),
         window_((k_.rows - 1) * stage.step + 2 * stage.reach + 1),
-        segment_(static_cast<int64_t>(k_.tile) * stage.step + 2 * stage.reach + k_.tile),
+        segment_(static_cast<int64_t>(k_.tile + 2 * k_.margin) * stage.step),
         ring_(static_cast<size_t>(window_) * stage.planes * k_.tile),
         responses_(static_cast<size_t>(std::max(stage.responses, 4)) * k_.rows * k_.tile),
-        segments_(static_cast<size_t>(segment_) * 4) {}
+        segments_(static_cast<size_t>(segment_) * 3) {}
 
   // Rows [begin, end) of outputs from column x on.
   void run(int64_t image, int64_t begin, int64_t end, int64_t x) {
@@ -239,38 +241,35 @@ class Tile {
 
  private:
   void build_row(int64_t image, int64_t y, int64_t x, T* planes) {
-    const int64_t first = (stage_.origin + x) * stage_.step - stage_.reach;
-    const int64_t n = static_cast<int64_t>(k_.tile) * stage_.step + 2 * stage_.reach;
-    const int64_t image_size = stage_.plane.stored_height * stage_.plane.stored_width;
-    T* const buffer = segments_.get();
     const T* row = nullptr;
-    size_t made = static_cast<size_t>(-1);
+    int made = -1;
     for (const Fold& fold : stage_.folds) {
-      if (stage_.step == 2) {
-        if (row == nullptr) {
-          row = read(stage_.plane, stage_.streams[0].a + image * image_size, y, first, n, buffer);
-          k_.split(row, n / 2, buffer + segment_, buffer + 2 * segment_);
-        }
-        fold_into(fold, buffer + (fold.stream + 1) * segment_ + stage_.reach / 2, planes);
-        continue;
-      }
-      if (made != static_cast<size_t>(fold.stream)) {
-        const Stream<T>& stream = stage_.streams[fold.stream];
-        made = fold.stream;
-        row = read(stage_.plane, stream.a + image * image_size, y, first, n, buffer);
-        if (stream.b != nullptr) {
-          const T* other = read(stage_.plane, stream.b + image * image_size, y, first, n, buffer + segment_);
-          k_.combine(row, other, stream.sign, false, n, buffer + 2 * segment_);
-          row = buffer + 2 * segment_;
-        }
-      }
-      fold_into(fold, row + stage_.reach, planes);
+      if (fold.stream != made) row = stream(fold.stream, image, y, (stage_.origin + x) * stage_.step);
+      made = fold.stream;
+      T* const differences = planes + static_cast<int64_t>(fold.sums) * k_.tile;
+      k_.fold(row + fold.shift, fold.gap, std::max(fold.sums, fold.differences + 1), fold.sums > 0 ? planes : nullptr,
+              fold.differences > 0 ? differences : nullptr);
+      planes += static_cast<int64_t>(fold.planes()) * k_.tile;
     }
   }
 
-  void fold_into(const Fold& fold, const T* row, T*& planes) {
-    k_.fold(row + fold.shift, fold.gap, fold.odd, fold.first, fold.count, planes);
-    planes += static_cast<int64_t>(fold.count) * k_.tile;
+  // Row y of a stream from column x on, with a margin on either side; where step is 2, of its even or its odd columns.
+  const T* stream(int i, int64_t image, int64_t y, int64_t x) {
+    const int64_t margin = static_cast<int64_t>(k_.margin) * stage_.step;
+    const Segment segment = {x - margin, segment_, margin - stage_.reach - stage_.step + 1};
+    const int64_t offset = image * stage_.plane.stored_height * stage_.plane.stored_width;
+    T* const a = segments_.get();
+    T* const b = a + segment_;
+    T* const c = b + segment_;
+    if (stage_.step == 2) {
+      if (i == 0) k_.split(read(stage_.plane, stage_.streams[0].a + offset, y, segment, a), segment_ / 2, b, c);
+      return (i == 0 ? b : c) + k_.margin;
+    }
+    const Stream<T>& stream = stage_.streams[i];
+    const T* const row = read(stage_.plane, stream.a + offset, y, segment, a);
+    if (stream.b == nullptr) return row + margin;
+    k_.combine(row, read(stage_.plane, stream.b + offset, y, segment, b), stream.sign, false, segment_, c);
+    return c + margin;
   }
 
   T* response(int i) { return responses_.get() + static_cast<int64_t>(i) * k_.rows * k_.tile; }
@@ -417,12 +416,7 @@ class Taps {
 template <typename T>
 void add_fold(Stage<T>& stage, const Fold& fold) {
   stage.folds.push_back(fold);
-  stage.planes += fold.count;
-}
-
-template <typename T>
-void add_plain_fold(Stage<T>& stage, int stream, bool odd, int half) {
-  add_fold(stage, {stream, 0, 0, odd, odd ? 1 : 0, odd ? half : half + 1});
+  stage.planes += fold.planes();
 }
 
 // A stage that makes (height, width) outputs, the first of them `margin` positions before the image's first.
@@ -440,13 +434,14 @@ Stage<T> make_stage(int64_t height, int64_t width, int64_t margin, int reach) {
 template <typename T>
 void set_input(Stage<T>& stage, int64_t height, int64_t width, AxisRule rule) {
   const SpaceKernels<T>& kernels = space_kernels<T>();
-  const int64_t begin = stage.origin * stage.step - stage.reach;
+  const int reach = std::max(stage.reach, (kernels.margin + 1) * stage.step);
+  const int64_t begin = stage.origin * stage.step - reach;
   const auto end = [&](int64_t outputs, int64_t block) {
-    return (stage.origin + outputs + block) * stage.step + stage.reach;
+    return (stage.origin + outputs + block) * stage.step + reach;
   };
-  stage.plane.edge = rule.edge;
-  stage.plane.stored_height = divide_up(height, rule.up);
-  stage.plane.stored_width = divide_up(width, rule.up);
+  stage.plane.edge = rule.edges.edge;
+  stage.plane.stored_height = divide_up(height, rule.edges.up);
+  stage.plane.stored_width = divide_up(width, rule.edges.up);
   rule.n = height;
   stage.plane.y = make_axis(rule, begin, end(stage.height, kernels.rows));
   rule.n = width;
@@ -466,8 +461,8 @@ void add_accumulation(Stage<T>& stage, int response, int plane, const Filter& fi
 template <typename T>
 void add_phases(Stage<T>& stage, const Filter& lo, bool down) {
   const int half = lo.size / 2;
-  add_fold(stage, {0, 0, 0, false, 0, half / 2 + 1});
-  add_fold(stage, {down ? 1 : 0, down ? -1 : 0, 1, false, 0, half / 2});
+  add_fold(stage, {0, 0, 0, half / 2 + 1, 0});
+  add_fold(stage, {down ? 1 : 0, down ? -1 : 0, 1, half / 2, 0});
   for (const Phase rows : {kEven, kOdd})
     for (const Phase columns : {kEven, kOdd}) {
       Taps<T> taps(lo, rows);
@@ -558,10 +553,9 @@ class Driver {
     const int odd_half = largest_half(units, [](const Unit& u) -> const Filter& { return u.odd; });
     const int half = std::max(even_half, odd_half), margin = adjoint_ ? half : 0;
     Stage<T> stage = make_stage<T>(height(level), width(level), margin, half);
-    set_input(stage, height(level), width(level), {.edge = reading_edge()});
+    set_input(stage, height(level), width(level), {.edges = {.edge = reading_edge()}});
     stage.streams.push_back({image});
-    if (even_half >= 0) add_plain_fold(stage, 0, false, even_half);
-    if (odd_half >= 0) add_plain_fold(stage, 0, true, odd_half);
+    add_fold(stage, {0, 0, 0, even_half + 1, std::max(odd_half, 0)});
     for (const Unit& unit : units) {
       T* const target = out[unit.filter];
       T* const partner = unit.partner < 0 ? nullptr : out[unit.partner];
@@ -573,7 +567,7 @@ class Driver {
       if (target != nullptr) stage.outputs.push_back({target, first, second, 1, filters[unit.filter].size});
       if (partner != nullptr) stage.outputs.push_back({partner, first, second, -1, filters[unit.filter].size});
     }
-    if (!stage.outputs.empty()) finish(stage, level, {.edge = p_.edge});
+    if (!stage.outputs.empty()) finish(stage, level, {.edges = {.edge = p_.edge}});
   }
 
   // Correlates with lo and keeps every second sample.
@@ -584,16 +578,16 @@ class Driver {
     Stage<T> stage = dense ? make_stage<T>(height(level), width(level), margin, half)
                            : make_stage<T>(height(level + 1), width(level + 1), margin / 2, half);
     stage.step = dense ? 1 : 2;
-    set_input(stage, height(level), width(level), {.edge = reading_edge()});
+    set_input(stage, height(level), width(level), {.edges = {.edge = reading_edge()}});
     stage.streams.push_back({image});
     if (dense) {
-      add_plain_fold(stage, 0, false, half);
+      add_fold(stage, {0, 0, 0, half + 1, 0});
       add_accumulation(stage, 0, 0, lo, false);
     } else {
       add_phases(stage, lo, true);
     }
     stage.outputs.push_back({out, 0, -1, 1, lo.size});
-    finish(stage, level, {.edge = p_.edge, .up = 2, .pitch = stage.step});
+    finish(stage, level, {.edges = {.edge = p_.edge, .up = 2}, .pitch = stage.step});
   }
 
   // Convolves coefficients of a level with filters of one size, sums, and adds to out if told to; null sources are
@@ -608,7 +602,7 @@ class Driver {
     const auto add_stream = [&](const Stream<T>& stream, const Filter& filter, bool odd) {
       if (filter.size == 0) return;
       stage.streams.push_back(stream);
-      add_plain_fold(stage, static_cast<int>(stage.streams.size()) - 1, odd, half);
+      add_fold(stage, {static_cast<int>(stage.streams.size()) - 1, 0, 0, odd ? 0 : half + 1, odd ? half : 0});
       taps.add(filter, odd);
     };
     for (const Unit& unit : split_into_units(filters)) {
@@ -635,7 +629,7 @@ class Driver {
     const bool dense = !adjoint_ && !keeps_parity(level);
     Stage<T> stage = make_stage<T>(height(level), width(level), margin, dense ? half : half / 2);
     AxisRule rule = synthesis_rule(lo.size);
-    rule.up = 2;
+    rule.edges.up = 2;
     if (!dense) {
       rule.pitch = 2;
       stage.interleave = true;
@@ -644,7 +638,7 @@ class Driver {
     set_input(stage, height(level), width(level), rule);
     stage.streams.push_back({low});
     if (dense) {
-      add_plain_fold(stage, 0, false, half);
+      add_fold(stage, {0, 0, 0, half + 1, 0});
       add_accumulation(stage, 0, 0, lo, false);
     } else {
       add_phases(stage, lo, false);
@@ -654,16 +648,17 @@ class Driver {
   }
 
   AxisRule synthesis_rule(int size) const {
-    return {.edge = reading_edge(), .synthesis_size = size, .blank = p_.edge == Edge::dont_compute ? size / 2 : 0};
+    const int64_t blank = p_.edge == Edge::dont_compute ? size / 2 : 0;
+    return {.edges = {.edge = reading_edge(), .synthesis_size = size, .blank = blank}};
   }
 
   // Runs an analysing stage for the image of a level, and does with its outputs what the edge type asks for. Output i
-  // of an axis stands at position rule.pitch * (i + stage.origin); rule.up of these positions are kept.
+  // of an axis stands at position rule.pitch * (i + stage.origin); rule.edges.up of these positions are kept.
   void finish(Stage<T>& stage, int level, AxisRule rule) const {
     if (!adjoint_) {
       run(stage, batch_, executor_);
       if (p_.edge == Edge::dont_compute)
-        for (const Output<T>& out : stage.outputs) blank_border(out, stage, level, rule.up);
+        for (const Output<T>& out : stage.outputs) blank_border(out, stage, level, rule.edges.up);
       return;
     }
     std::vector<T*> targets;
@@ -675,7 +670,7 @@ class Driver {
     }
     run(stage, batch_, executor_);
     for (size_t i = 0; i < targets.size(); ++i) {
-      rule.synthesis_size = stage.outputs[i].size;
+      rule.edges.synthesis_size = stage.outputs[i].size;
       fold_back(stage.outputs[i].data, stage.origin, stage.height, stage.width, level, rule, targets[i]);
     }
   }
@@ -688,14 +683,14 @@ class Driver {
     const int64_t rows = height(level) + 2 * margin, columns = width(level) + 2 * margin;
     const Scratch<T> full(size(rows, columns));
     body(full.get(), margin);
-    fold_back(full.get(), -margin, rows, columns, level, {.edge = p_.edge}, out);
+    fold_back(full.get(), -margin, rows, columns, level, {.edges = {.edge = p_.edge}}, out);
   }
 
   void fold_back(const T* full, int64_t origin, int64_t rows, int64_t columns, int level, AxisRule rule, T* out) const {
     Plane plane;
-    plane.edge = rule.edge;
-    plane.stored_height = divide_up(height(level), rule.up);
-    plane.stored_width = divide_up(width(level), rule.up);
+    plane.edge = rule.edges.edge;
+    plane.stored_height = divide_up(height(level), rule.edges.up);
+    plane.stored_width = divide_up(width(level), rule.edges.up);
     rule.n = height(level);
     plane.y = make_axis(rule, origin, origin + rows);
     rule.n = width(level);

@@ -56,6 +56,31 @@ GENIMG_HD int64_t edge_index_synthesis(Edge edge, int64_t i, int64_t n, int size
   return mirrors && n == size && i == n - 1 + size / 2 ? -1 : edge_index(edge, i, n);
 }
 
+// What stands at the positions of an axis on which every up-th of n samples is stored and the others are zero.
+struct EdgeRule {
+  Edge edge = Edge::zero;
+  int up = 1;
+  int synthesis_size = 0;  // of the filter, where edge_index_synthesis holds
+  int64_t blank = 0;       // positions that count as zero at either end
+};
+
+GENIMG_HD int64_t stored_index(const EdgeRule& rule, int64_t i, int64_t n) {
+  return i < rule.blank || i >= n - rule.blank || i % rule.up != 0 ? -1 : i / rule.up;
+}
+
+// The stored sample that stands at position i, or -1 for zero.
+GENIMG_HD int64_t sample_index(const EdgeRule& rule, int64_t i, int64_t n) {
+  return stored_index(rule,
+                      rule.synthesis_size > 0 ? edge_index_synthesis(rule.edge, i, n, rule.synthesis_size)
+                                              : edge_index(rule.edge, i, n),
+                      n);
+}
+
+// The stored sample at the position nearest to i, or -1 for zero.
+GENIMG_HD int64_t nearest_index(const EdgeRule& rule, int64_t i, int64_t n) {
+  return stored_index(rule, clamp_index(i, n), n);
+}
+
 // Whether synthesis is the adjoint of analysis.
 GENIMG_HD bool is_self_adjoint(Edge edge) {
   return edge == Edge::zero || edge == Edge::circular || edge == Edge::dont_compute;

@@ -12,13 +12,15 @@ namespace genimg::steerable {
 
 template <typename T>
 struct SpaceKernels {
-  int tile;  // outputs a row
-  int rows;  // outputs a column
+  int tile;    // outputs a row
+  int rows;    // outputs a column
+  int margin;  // samples that fold may read on either side of a row's tile, at least kMaxFilterSize / 2
 
   // out[r][x] (+)= sum over j < taps_rows, k < planes of taps[j * planes + k] * rows[j + r][k * tile + x]
   void (*accumulate)(const T* const* rows, int planes, int taps_rows, const T* taps, bool add, T* out);
-  // plane m - first, for first <= m < first + count: row[x - m] +- row[x + m + gap]; row[x] where both are the same
-  void (*fold)(const T* row, int gap, bool odd, int first, int count, T* planes);
+  // sum plane m = row[x - m] + row[x + m + gap] for 0 <= m < count, row[x] where both are the same; difference plane m
+  // = row[x + m] - row[x - m] for 0 < m < count (gap 0). A null pointer leaves either out.
+  void (*fold)(const T* row, int gap, int count, T* sums, T* differences);
   // out = a + sign * b, n samples; added to out where add
   void (*combine)(const T* a, const T* b, T sign, bool add, int64_t n, T* out);
   void (*copy)(const T* a, bool add, int64_t n, T* out);

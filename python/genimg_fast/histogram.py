@@ -8,6 +8,7 @@ so that the result has exactly the reference's histogram (as in Heeger & Bergen'
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -284,6 +285,11 @@ def sliced_wasserstein_loss(
 # ---- What arrays and tensors do differently -------------------------------------------------------------------------
 
 
+@functools.cache
+def _dtype_name(dtype: np.dtype) -> str:
+    return dtype.name  # NumPy makes the string anew each time
+
+
 class _Arrays:
     """NumPy; ``_histogram_torch.Tensors`` has the same functions."""
 
@@ -292,7 +298,7 @@ class _Arrays:
 
     @staticmethod
     def dtype_name(x: np.ndarray) -> str:
-        return x.dtype.name
+        return _dtype_name(x.dtype)
 
     @staticmethod
     def contiguous(x: np.ndarray, dtype: str) -> np.ndarray:

@@ -142,7 +142,7 @@ def _rows(coeffs: Mapping[Any, Any], residuals: bool) -> Iterable[list[tuple[str
         scale = key[0] if isinstance(key, tuple) else key
         bands = _single(value, 2)[None] if isinstance(key, tuple) else _single(value, 3)
         row = scales.setdefault(scale, [])
-        row.extend((f"scale {scale}, band {len(row) + i}", band) for i, band in enumerate(bands))
+        row += [(f"scale {scale}, band {i}", band) for i, band in enumerate(bands, len(row))]
     found = {
         name: [(name.replace("_", " "), _single(coeffs[name], 2))] for name in names if name in coeffs and residuals
     }

@@ -61,6 +61,12 @@ class KernelLibrary:
         """Call a launcher; arrays are passed as pointers. Returns its cudaError_t."""
         return int(getattr(self._library, name)(*map(_as_c, arguments)))
 
+    def size(self, name: str, *arguments: Any) -> int:
+        """Call a function that returns a number of bytes."""
+        function = getattr(self._library, name)
+        function.restype = ctypes.c_size_t
+        return int(function(*map(_as_c, arguments)))
+
     def check(self, name: str, *arguments: Any) -> None:
         """Call a launcher that must succeed."""
         error = self.call(name, *arguments)

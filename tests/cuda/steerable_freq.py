@@ -9,36 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from kernel_library import KernelLibrary
 
-MAX_LEVELS = 62
-
-
-class CPyramid(ctypes.Structure):
-    """genimg::steerable::Pyramid."""
-
-    _fields_ = (
-        ("height", ctypes.c_int64),
-        ("width", ctypes.c_int64),
-        ("levels", ctypes.c_int),
-        ("order", ctypes.c_int),
-        ("twidth", ctypes.c_double),
-        ("analytic", ctypes.c_bool),
-        ("downsample", ctypes.c_bool),
-        ("masks", ctypes.c_int),
-    )
-
-
-class CCoefficients(ctypes.Structure):
-    """genimg::steerable::Coefficients."""
-
-    _fields_ = (
-        ("highpass", ctypes.c_void_p),
-        ("bands", ctypes.c_void_p * MAX_LEVELS),
-        ("lowpass", ctypes.c_void_p),
-        ("band_subset", ctypes.c_uint32 * MAX_LEVELS),
-        ("highpass_scale", ctypes.c_double),
-        ("lowpass_scale", ctypes.c_double),
-        ("band_scale", ctypes.c_double * MAX_LEVELS),
-    )
+NAME = "steerable_freq"
+SOURCES = ("steerable/freq_cuda.cu",)
 
 
 @dataclass(frozen=True)
@@ -67,17 +39,10 @@ class Pyramid:
     def band_shape(self, level: int) -> tuple[int, ...]:
         return (self.order + 1, self.parts, *self.half_shape(level))
 
-    def as_c(self) -> CPyramid:
-        return CPyramid(
-            self.height,
-            self.width,
-            self.levels,
-            self.order,
-            self.twidth,
-            self.analytic,
-            self.downsample,
-            int(self.lut),
-        )
+    def as_c(self) -> ctypes.Array[ctypes.c_int64]:
+        """Return the numbers that the launchers take."""
+        numbers = (self.height, self.width, self.levels, self.order, self.analytic, self.downsample, self.lut)
+        return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 @dataclass
@@ -99,32 +64,33 @@ class Coefficients:
     def all(self) -> list[np.ndarray]:
         return [self.highpass, *self.bands, self.lowpass]
 
-    def as_c(self) -> CCoefficients:
-        c = CCoefficients(self.highpass.ctypes.data, lowpass=self.lowpass.ctypes.data)
-        c.highpass_scale = c.lowpass_scale = 1.0
-        for level, band in enumerate(self.bands):
-            c.bands[level] = band.ctypes.data
-            c.band_subset[level] = (1 << band.shape[1]) - 1
-            c.band_scale[level] = 1.0
-        return c
+    def as_c(self) -> ctypes.Array[ctypes.c_void_p]:
+        """Return the pointers that the launchers take."""
+        pointers = [part.ctypes.data for part in self.all()]
+        return (ctypes.c_void_p * len(pointers))(*pointers)
+
+
+def _precision(dtype: np.dtype) -> str:
+    return "f32" if dtype == np.complex64 else "f64"
 
 
 def analysis(library: KernelLibrary, pyramid: Pyramid, spectrum: np.ndarray) -> Coefficients:
-    """Return what launch_analysis_masks makes of a (batch, h, w/2+1) half spectrum."""
-    suffix = "f32" if spectrum.dtype == np.complex64 else "f64"
+    """Return what analysis_masks makes of a (batch, h, w/2+1) half spectrum."""
     out = Coefficients.empty(library, pyramid, spectrum.shape[0], spectrum.dtype.type)
-    name = f"launch_analysis_masks_{suffix}"
-    library.check(name, ctypes.byref(pyramid.as_c()), spectrum, spectrum.shape[0], ctypes.byref(out.as_c()), None)
+    twidth = ctypes.c_double(pyramid.twidth)
+    name = f"analysis_masks_{_precision(spectrum.dtype)}"
+    library.check(name, pyramid.as_c(), twidth, spectrum, spectrum.shape[0], out.as_c(), None)
     return out
 
 
 def synthesis(library: KernelLibrary, pyramid: Pyramid, coefficients: Coefficients) -> np.ndarray:
-    """Return the half spectrum that launch_synthesis_masks makes of coefficients."""
+    """Return the half spectrum that synthesis_masks makes of coefficients."""
     batch, dtype = coefficients.highpass.shape[0], coefficients.highpass.dtype
-    suffix = "f32" if dtype == np.complex64 else "f64"
     spectrum = library.empty((batch, *pyramid.half_shape(0)), dtype)
-    name = f"launch_synthesis_masks_{suffix}"
-    library.check(name, ctypes.byref(pyramid.as_c()), ctypes.byref(coefficients.as_c()), batch, spectrum, None)
+    twidth = ctypes.c_double(pyramid.twidth)
+    library.check(
+        f"synthesis_masks_{_precision(dtype)}", pyramid.as_c(), twidth, coefficients.as_c(), batch, spectrum, None
+    )
     return spectrum
 
 
@@ -132,6 +98,21 @@ def random_spectrum(library: KernelLibrary, pyramid: Pyramid, batch: int, dtype:
     """Return the half spectra of random images, in device memory."""
     images = np.random.default_rng(0).standard_normal((batch, pyramid.height, pyramid.width))
     return library.array(np.fft.rfft2(images), dtype)
+
+
+def exercise(library: KernelLibrary) -> None:
+    """Run both launchers on small pyramids and check what they give."""
+    for pyramid in (Pyramid(24, 20), Pyramid(13, 18, levels=3, order=2, analytic=True), Pyramid(16, 9, lut=True)):
+        for dtype in (np.complex64, np.complex128):
+            spectrum = random_spectrum(library, pyramid, 5, dtype)
+            coefficients = analysis(library, pyramid, spectrum)
+            back = synthesis(library, pyramid, coefficients)
+            if pyramid.lut:
+                np.testing.assert_array_equal(np.isnan(back), False)
+                continue
+            tolerance = (1e-5 if dtype == np.complex64 else 1e-12) * np.abs(spectrum).max()
+            for ours, expected in zip(coefficients.all(), expected_analysis(pyramid, spectrum).all(), strict=True):
+                np.testing.assert_allclose(ours, expected, rtol=0, atol=tolerance)
 
 
 # ---- the masks, from their definition (Portilla & Simoncelli 2000), on whole arrays

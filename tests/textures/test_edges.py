@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from genimg_fast.textures._edges import mirrored, periodic_component, without_mirror
 
 

@@ -140,7 +140,7 @@ def heeger_bergen_command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RuntimeWarning)
         result = heeger_bergen(
-            pictures,
+            pictures if mix else pictures[0],
             n_iter=iterations,
             weights=[1.0, *(weight for _, weight in mix)],
             progress=not no_progress,

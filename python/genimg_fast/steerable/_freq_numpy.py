@@ -18,6 +18,8 @@ __all__ = ["concatenate", "einsum", "fft"]
 REAL = "float16, float32 or float64"
 COMPLEX = "complex64 or complex128"
 
+fused_analysis = _numpy.steerable_freq_analysis
+fused_synthesis = _numpy.steerable_freq_synthesis
 analysis_masks = _numpy.steerable_freq_analysis_masks
 synthesis_masks = _numpy.steerable_freq_synthesis_masks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
@@ -30,12 +31,20 @@ def _ops() -> Any:
     return ops
 
 
+def fused_analysis(image: torch.Tensor, *arguments: Any) -> list[torch.Tensor]:
+    return _ops().steerable_freq_analysis.default(image, *arguments)
+
+
+def fused_synthesis(coefficients: Sequence[torch.Tensor], *arguments: Any) -> torch.Tensor:
+    return _ops().steerable_freq_synthesis.default(coefficients, *arguments)
+
+
 def analysis_masks(spectrum: torch.Tensor, *arguments: Any) -> list[torch.Tensor]:
-    return _ops().steerable_freq_analysis_masks(spectrum, *arguments)
+    return _ops().steerable_freq_analysis_masks.default(spectrum, *arguments)
 
 
 def synthesis_masks(spectra: Sequence[torch.Tensor], *arguments: Any) -> torch.Tensor:
-    return _ops().steerable_freq_synthesis_masks(spectra, *arguments)
+    return _ops().steerable_freq_synthesis_masks.default(spectra, *arguments)
 
 
 def join(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
@@ -62,16 +71,17 @@ def is_double(x: torch.Tensor) -> bool:
 def working(x: torch.Tensor, double: bool) -> torch.Tensor:
     """Return x in the precision that the kernels compute in."""
     if is_complex(x):
-        return x.to(torch.complex128 if double else torch.complex64)
-    return x.to(torch.float64 if double else torch.float32)
+        return cast(x, torch.complex128 if double else torch.complex64)
+    return cast(x, torch.float64 if double else torch.float32)
 
 
 def cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return x.to(dtype)
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def real_dtype(tensors: Sequence[torch.Tensor]) -> torch.dtype:
-    return functools.reduce(torch.promote_types, (x.dtype.to_real() for x in tensors))
+    dtypes = {x.real.dtype for x in tensors}
+    return functools.reduce(torch.promote_types, dtypes)
 
 
 def zeros(shape: tuple[int, ...], dtype: torch.dtype, like: torch.Tensor) -> torch.Tensor:
@@ -96,18 +106,25 @@ def device(x: torch.Tensor) -> torch.device:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _served(m: FreqMap, backend: str) -> FreqMap:
+    """Return the map as a backend can do it: only the CPU has transforms of its own."""
+    return dataclasses.replace(m, fused=False) if m.fused and backend != "cpu" else m
+
+
 def _run_analysis(m: FreqMap, image: torch.Tensor) -> list[torch.Tensor]:
     backend = _torch.backend(image)
     if backend == "reference":
         return reference.steerable_freq_analysis(image, *m.arguments)
-    return _freq_map.analysis(m._replace(fused=m.fused and backend == "cpu"), image, _this_door)
+    return _freq_map.analysis(_served(m, backend), image, _this_door)
 
 
 def _run_synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
     backend = _torch.backend(coefficients[0])
     if backend == "reference":
-        return reference.steerable_freq_synthesis([c.real if m.real_part else c for c in coefficients], *m.arguments)
-    return _freq_map.synthesis(m._replace(fused=m.fused and backend == "cpu"), coefficients, _this_door)
+        if m.real_part:
+            m, coefficients = m.of_real_part(), [c.real for c in coefficients]
+        return reference.steerable_freq_synthesis(coefficients, *m.arguments)
+    return _freq_map.synthesis(_served(m, backend), coefficients, _this_door)
 
 
 class _Analysis(torch.autograd.Function):
@@ -146,26 +163,54 @@ class _Synthesis(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         needed = ctx.needs_input_grad[1:]
         used = ctx.m.only(needed)
-        grads = iter(analysis(used._replace(real_part=False), grad))
-        result = [next(grads) if need else None for need in needed]
-        if ctx.m.real_part:
-            result = [_as_complex(g) if g is not None and g.dim() == 4 else g for g in result]
-        return None, *result
+        grads = iter(_gradient_of_synthesis(used, grad))
+        return None, *(next(grads) if need else None for need in needed)
 
 
-def _as_complex(real: torch.Tensor) -> torch.Tensor:
-    return torch.complex(real, torch.zeros_like(real))
+def _gradient_of_synthesis(m: FreqMap, grad: torch.Tensor) -> Sequence[torch.Tensor]:
+    if not m.real_part:
+        return analysis(m, grad)
+    # The imaginary parts of the bands have no influence.
+    grads = analysis(m.of_real_part(), grad)
+    return [
+        torch.complex(g, torch.zeros_like(g)) if m.is_band(k) else g for k, g in zip(m.wanted(), grads, strict=True)
+    ]
+
+
+# Forward mode has classes of its own, because torch.compile refuses those with a jvp.
+
+
+class _AnalysisForwardMode(_Analysis):
+    @staticmethod
+    def jvp(ctx: Any, _: Any, tangent: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(analysis(ctx.m, tangent))
+
+
+class _SynthesisForwardMode(_Synthesis):
+    @staticmethod
+    def jvp(ctx: Any, _: Any, *tangents: torch.Tensor | None) -> torch.Tensor:
+        used = ctx.m.only([tangent is not None for tangent in tangents])
+        return synthesis(used, [tangent for tangent in tangents if tangent is not None])
+
+
+def _in_forward_mode() -> bool:
+    # A tensor with a tangent does not say so, but there is a level.
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def analysis(m: FreqMap, image: torch.Tensor) -> Sequence[torch.Tensor]:
     """Return the wanted coefficients of ``image`` (batch, height, width) in float32 or float64; differentiable."""
-    if image.requires_grad and torch.is_grad_enabled():
+    if _in_forward_mode():
+        return _AnalysisForwardMode.apply(m, image)
+    if torch.is_grad_enabled() and image.requires_grad:
         return _Analysis.apply(m, image)
     return _run_analysis(m, image)
 
 
 def synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the image (batch, height, width) of at least one coefficient; differentiable."""
+    if _in_forward_mode():
+        return _SynthesisForwardMode.apply(m, *coefficients)
     if torch.is_grad_enabled() and any(c.requires_grad for c in coefficients):
         return _Synthesis.apply(m, *coefficients)
     return _run_synthesis(m, coefficients)
@@ -174,6 +219,28 @@ def synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
 # ---------------------------------------------------------------------------------------------------------------------
 # Shapes of the operators, for torch.compile, and their rules under vmap
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def _fake_analysis(
+    image: torch.Tensor, pyramid: Sequence[int], twidth: float, subset: Sequence[int], scales: Sequence[float]
+) -> list[torch.Tensor]:
+    m = FreqMap(tuple(pyramid), twidth, tuple(subset), tuple(scales), fused=True)
+    dtypes = [image.dtype.to_complex() if m.is_complex(k) else image.dtype for k in m.wanted()]
+    return [
+        image.new_empty((image.shape[0], *m.shape(k)), dtype=dtype) for k, dtype in zip(m.wanted(), dtypes, strict=True)
+    ]
+
+
+def _fake_synthesis(
+    coefficients: Sequence[torch.Tensor],
+    pyramid: Sequence[int],
+    twidth: float,
+    subset: Sequence[int],
+    scales: Sequence[float],
+    real_part_only: bool,
+) -> torch.Tensor:
+    first = coefficients[0].real
+    return first.new_empty((first.shape[0], *pyramid[:2]))
 
 
 def _fake_analysis_masks(
@@ -227,9 +294,13 @@ def _register(ops: Any) -> None:
     """Tell torch the shapes and vmap rules of the operators in a namespace."""
     _registered.add(ops.name)
     for name, fake, vmap in (
+        ("steerable_freq_analysis", _fake_analysis, _vmap_analysis),
+        ("steerable_freq_synthesis", _fake_synthesis, _vmap_synthesis),
         ("steerable_freq_analysis_masks", _fake_analysis_masks, _vmap_analysis),
         ("steerable_freq_synthesis_masks", _fake_synthesis_masks, _vmap_synthesis),
     ):
+        if not hasattr(ops, name):  # the transforms are the CPU's alone
+            continue
         op = getattr(ops, name).default
         torch.library.register_fake(op.name().removesuffix(".default"), fake)
         torch.library.register_vmap(op.name().removesuffix(".default"), vmap(op))

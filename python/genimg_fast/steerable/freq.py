@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 import sys
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from genimg_fast import _numpy
 from genimg_fast.steerable._freq_map import FreqMap
 
 if TYPE_CHECKING:
     import torch
 
-Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
+Array = TypeVar("Array", bound="np.ndarray | torch.Tensor")
 Scale = int | Literal["residual_highpass", "residual_lowpass"]
 
-_HIGHPASS, _LOWPASS = "residual_highpass", "residual_lowpass"
+_HIGHPASS: Literal["residual_highpass"] = "residual_highpass"
+_LOWPASS: Literal["residual_lowpass"] = "residual_lowpass"
 
 
 class SteerablePyramidFreq:
@@ -89,6 +92,7 @@ class SteerablePyramidFreq:
         self.scales = list(self._keys[::-1])
         self._forward, self._backward = self._maps()
         self.pyr_size = OrderedDict((key, self._forward.size(k)) for k, key in enumerate(self._keys))
+        self._shapes = {key: self._forward.shape(k) for k, key in enumerate(self._keys)}
 
     def __repr__(self) -> str:
         return (
@@ -101,9 +105,11 @@ class SteerablePyramidFreq:
         """Return the analysis, and the synthesis that undoes it."""
         height, width = self.image_shape
         table = self.masks == "lut"
-        pyramid = (height, width, self.num_scales, self.order, self.is_complex, self.downsample, table)
+        flags = (int(self.is_complex), int(self.downsample), int(table))
+        pyramid = (height, width, self.num_scales, self.order, *flags)
         every = (1, *[2**self.num_orientations - 1] * self.num_scales, 1)
-        unscaled = FreqMap(tuple(map(int, pyramid)), self.twidth, every, (1.0,) * len(every), fused=False)
+        fused = _numpy.steerable_freq_has_fused_transform(pyramid, self.twidth)
+        unscaled = FreqMap(pyramid, self.twidth, every, (1.0,) * len(every), fused)
         forward, backward = [], []
         for k in range(len(every)):
             octave = max(k - 1, 0)
@@ -117,11 +123,10 @@ class SteerablePyramidFreq:
                 doubling = 1 if self.downsample else 2**octave
                 forward.append(doubling / coefficient)
                 backward.append(1 / (image * doubling))
-        # The image is in the real part of complex bands alone.
-        real = (*unscaled.pyramid[:4], 0, *unscaled.pyramid[5:])
         return (
-            unscaled._replace(scales=tuple(forward)),
-            unscaled._replace(pyramid=real, scales=tuple(backward), real_part=self.is_complex),
+            dataclasses.replace(unscaled, scales=tuple(forward)),
+            # The real part of complex bands is the band of the real pyramid, which holds the image.
+            dataclasses.replace(unscaled, scales=tuple(backward), real_part=self.is_complex),
         )
 
     def __call__(self, x: Array, scales: Scale | Sequence[Scale] | None = None) -> OrderedDict[Scale, Array]:
@@ -145,19 +150,19 @@ class SteerablePyramidFreq:
         door = _door(x, "x")
         if not door.is_real(x):
             raise TypeError(f"x must hold {door.REAL}, got {x.dtype}")
-        if tuple(x.shape[-2:]) != self.image_shape:
+        batch = tuple(x.shape[:-2])
+        if tuple(x.shape) != (*batch, *self.image_shape):
             height, width = self.image_shape
             raise ValueError(f"x must have the shape (..., {height}, {width}), got {tuple(x.shape)}")
         m = self._forward
         if scales is not None:
             chosen = self._check_scales("scales", scales)
             m = m.only([key in chosen for key in self._keys])
-        batch = x.shape[:-2]
-        outputs = door.analysis(m, door.working(x, door.is_double(x)).reshape(-1, *self.image_shape))
+        outputs = door.analysis(m, _with_batch(door.working(x, door.is_double(x)), batch, (-1,)))
         result: OrderedDict[Scale, Array] = OrderedDict()
-        for k, output in zip(m.wanted(), outputs, strict=True):
-            output = output.reshape(*batch, *m.shape(k))
-            result[self._keys[k]] = output if m.is_complex(k) else door.cast(output, x.dtype)
+        for key, output in zip(self._keys_of(m), outputs, strict=True):
+            output = _with_batch(output, (-1,), batch)
+            result[key] = output if self._has_complex(key) else door.cast(output, x.dtype)
         return result
 
     def recon_pyr(
@@ -183,15 +188,15 @@ class SteerablePyramidFreq:
                 ``bands`` names what this pyramid does not have.
         """
         m = self._selection(levels, bands)
-        keys = [self._keys[k] for k in m.wanted()]
+        keys = self._keys_of(m)
         door, batch = self._check_coefficients(pyr_coeffs, keys)
         coefficients = [pyr_coeffs[key] for key in keys]
         dtype = door.real_dtype(coefficients or list(pyr_coeffs.values()))
         if not coefficients:
             return door.zeros((*batch, *self.image_shape), dtype, next(iter(pyr_coeffs.values())))
         double = any(door.is_double(c) for c in coefficients)
-        flat = [door.working(c, double).reshape(-1, *m.shape(k)) for k, c in zip(m.wanted(), coefficients, strict=True)]
-        return door.cast(door.synthesis(m, flat).reshape(*batch, *self.image_shape), dtype)
+        flat = [_with_batch(door.working(c, double), batch, (-1,)) for c in coefficients]
+        return door.cast(_with_batch(door.synthesis(m, flat), (-1,), batch), dtype)
 
     def steer_coeffs(
         self, pyr_coeffs: Mapping[Scale, Array], angles: Iterable[float], even_phase: bool = True
@@ -273,12 +278,12 @@ class SteerablePyramidFreq:
                 "pyr_coeffs must have the same size at all scales, as those of a pyramid with downsample=False have; "
                 f"got { ({key: tuple(c.shape) for key, c in pyr_coeffs.items()}) }"
             )
-        info = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
+        info: list[tuple[int, ...]] = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
         split: list[tuple[int, ...]] | bool = False
         if split_complex and any(not isinstance(key, str) for key in keys):
             parts = [c if isinstance(key, str) else _interleave(c, door) for key, c in zip(keys, parts, strict=True)]
             bands = 2 * sum(count[0] for count in info if count)
-            split = [() for key in keys if key == _HIGHPASS] + [(bands,)] + [() for key in keys if key == _LOWPASS]
+            split = [*(() for key in keys if key == _HIGHPASS), (bands,), *(() for key in keys if key == _LOWPASS)]
         packed = door.concatenate(parts, -3)
         channels = packed.shape[-4]
         shape = (*packed.shape[:-4], channels * packed.shape[-3], *packed.shape[-2:])
@@ -315,7 +320,7 @@ class SteerablePyramidFreq:
                 f"pyr_tensor must have {num_channels * sum(counts)} channels, got {tuple(pyr_tensor.shape)}"
             )
         *leading, _, height, width = pyr_tensor.shape
-        unpacked = pyr_tensor.reshape(*leading, num_channels, sum(counts), height, width)
+        unpacked: Any = pyr_tensor.reshape(*leading, num_channels, sum(counts), height, width)
         result: OrderedDict[Scale, Array] = OrderedDict()
         start = 0
         for key, orientations, count in zip(pyr_keys, pack_info, counts, strict=True):
@@ -329,6 +334,12 @@ class SteerablePyramidFreq:
 
     # What the arguments name, as the maps have it; and what is wrong with them.
 
+    def _keys_of(self, m: FreqMap) -> list[Scale]:
+        return [key for key, bits in zip(self._keys, m.subset, strict=True) if bits]
+
+    def _has_complex(self, key: Scale) -> bool:
+        return self.is_complex and not isinstance(key, str)
+
     def _check_scales(self, name: str, scales: Scale | Iterable[Scale]) -> set[Scale]:
         chosen = [scales] if isinstance(scales, (str, int)) or not isinstance(scales, Iterable) else list(scales)
         for key in chosen:
@@ -340,11 +351,14 @@ class SteerablePyramidFreq:
         self, levels: Literal["all"] | Scale | Sequence[Scale], bands: Literal["all"] | int | Sequence[int]
     ) -> FreqMap:
         """Return the reconstruction from some levels and bands."""
-        if isinstance(levels, str) and levels == "all":
+        every_level, every_band = (isinstance(x, str) and x == "all" for x in (levels, bands))
+        if every_level and every_band:
+            return self._backward
+        if every_level:
             levels = self._keys
         chosen = self._check_scales("levels", levels)
         bits = 2**self.num_orientations - 1
-        if not (isinstance(bands, str) and bands == "all"):
+        if not every_band:
             orientations = [bands] if not isinstance(bands, Iterable) or isinstance(bands, str) else list(bands)
             bits = 0
             for band in orientations:
@@ -353,7 +367,9 @@ class SteerablePyramidFreq:
                 bits |= 1 << operator.index(band)
         m = self._backward
         subset = [s & bits if m.is_band(k) else s for k, s in enumerate(m.subset)]
-        return m._replace(subset=tuple(s if key in chosen else 0 for key, s in zip(self._keys, subset, strict=True)))
+        return dataclasses.replace(
+            m, subset=tuple(s if key in chosen else 0 for key, s in zip(self._keys, subset, strict=True))
+        )
 
     def _check_coefficients(
         self, pyr_coeffs: Mapping[Scale, Array], keys: Iterable[Scale]
@@ -361,27 +377,29 @@ class SteerablePyramidFreq:
         """Check the coefficients with the given keys, or else the first; return their door and their batch's shape."""
         if not isinstance(pyr_coeffs, Mapping):
             raise TypeError(f"pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
-        first: Any = None
-        for key in list(keys) or list(pyr_coeffs)[:1] or self._keys:
-            name = f"pyr_coeffs[{key!r}]"
-            if key not in pyr_coeffs or key not in self.pyr_size:
+        keys = list(keys) or list(pyr_coeffs)[:1] or self._keys
+        for key in keys:
+            if key not in pyr_coeffs or key not in self._shapes:
                 raise ValueError(f"pyr_coeffs must have the scales {list(self._keys)}, got {list(pyr_coeffs)}")
-            c = pyr_coeffs[key]
-            door = _door(c, name)
-            is_band = not isinstance(key, str)
-            is_right = door.is_complex if is_band and self.is_complex else door.is_real
-            if not is_right(c):
-                kind = door.COMPLEX if is_band and self.is_complex else door.REAL
-                raise TypeError(f"{name} must hold {kind}, got {c.dtype}")
-            shape = (self.num_orientations, *self.pyr_size[key]) if is_band else self.pyr_size[key]
-            batch = tuple(c.shape[: -len(shape)])
-            if tuple(c.shape[-len(shape) :]) != shape or (first and batch != first[1]):
-                expected = ", ".join(map(str, (*first[1], *shape) if first else ("...", *shape)))
-                raise ValueError(f"{name} must have the shape ({expected}), got {tuple(c.shape)}")
-            if first and (door is not first[0] or door.device(c) != first[2]):
-                raise ValueError(f"{name} must be on {first[2]}, like the other coefficients, got {door.device(c)}")
-            first = first or (door, batch, door.device(c))
-        return first[:2]
+        first = pyr_coeffs[keys[0]]
+        door = _door(first, f"pyr_coeffs[{keys[0]!r}]")
+        batch = tuple(first.shape[: -len(self._shapes[keys[0]])])
+        for key in keys:
+            self._check_coefficient(key, pyr_coeffs[key], door, batch, door.device(first))
+        return door, batch
+
+    def _check_coefficient(self, key: Scale, c: Array, door: Any, batch: tuple[int, ...], device: Any) -> None:
+        name = f"pyr_coeffs[{key!r}]"
+        if _door(c, name) is not door or door.device(c) != device:
+            raise ValueError(
+                f"{name} must be on {device}, like the other coefficients, got {_find_door(c, name).device(c)}"
+            )
+        if not (door.is_complex if self._has_complex(key) else door.is_real)(c):
+            expected = door.COMPLEX if self._has_complex(key) else door.REAL
+            raise TypeError(f"{name} must hold {expected}, got {c.dtype}")
+        if tuple(c.shape) != (*batch, *self._shapes[key]):
+            shape = ", ".join(map(str, (*batch, *self._shapes[key])))
+            raise ValueError(f"{name} must have the shape ({shape}), got {tuple(c.shape)}")
 
 
 def _interleave(bands: Any, door: Any) -> Any:
@@ -392,8 +410,23 @@ def _interleave(bands: Any, door: Any) -> Any:
     return parts.reshape(*parts.shape[:-4], 2 * parts.shape[-4], *parts.shape[-2:])
 
 
+def _with_batch(x: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
+    """Give x the batch shape ``new`` in place of ``old``."""
+    return x if len(old) == len(new) == 1 else x.reshape(*new, *x.shape[len(old) :])
+
+
+_doors: dict[type, Any] = {}
+
+
 def _door(x: Any, name: str) -> Any:
     """Return the module that works on this kind of array."""
+    door = _doors.get(type(x))
+    if door is None:
+        door = _doors[type(x)] = _find_door(x, name)
+    return door
+
+
+def _find_door(x: Any, name: str) -> Any:
     if isinstance(x, np.ndarray):
         from genimg_fast.steerable import _freq_numpy
 

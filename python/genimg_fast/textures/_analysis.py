@@ -14,18 +14,19 @@ Shape = tuple[int, int]
 Bands = Mapping[Any, Any]  # the pyramid's keys -> (..., h, w) or (..., orientations, h, w)
 
 
-def max_height(shape: Shape) -> int:
-    """Return the largest number of scales of a picture: the lowpass residual keeps 4 pixels on its shorter side."""
-    return min(shape).bit_length() - 3
+def _transform(pyramid: str, shape: Shape, height: Any, order: int) -> Any:
+    if pyramid == "frequency":
+        return gf.SteerablePyramidFreq(shape, height=height, order=order)
+    return gf.SteerablePyramidSpace(shape, height=height, order=order, edge_type="circular")
 
 
-def auto_height(exemplar: Shape, output: Shape) -> int:
-    """Return the number of scales for "auto": 4 for an exemplar of 256 pixels, one more each time its side doubles.
+def max_height(pyramid: str, shape: Shape, order: int) -> int:
+    """Return the largest number of scales of a pyramid of pictures of a shape.
 
-    So the coarsest band has a period of about a sixteenth of the exemplar's shorter side: coarser bands would hold too
-    few independent samples to estimate a histogram from. The output's size bounds it too.
+    Raises:
+        ValueError: The pyramid has filters larger than the pictures.
     """
-    return max(1, min(min(exemplar).bit_length() - 5, max_height(output)))
+    return _transform(pyramid, shape, "auto", order).num_scales
 
 
 class Analysis:
@@ -36,15 +37,17 @@ class Analysis:
         shape: (height, width) of the pictures.
         height: Number of scales.
         order: Of the derivative: order + 1 orientations.
+
+    Attributes:
+        sizes: The pyramid's keys -> (height, width) of their subbands.
+        is_exact: Whether the pyramid reconstructs pictures exactly.
     """
 
     def __init__(self, pyramid: str, shape: Shape, height: int, order: int) -> None:
         self.pyramid, self.shape, self.height, self.order = pyramid, shape, height, order
-        self._transform: Any
-        if pyramid == "frequency":
-            self._transform = gf.SteerablePyramidFreq(shape, height=height, order=order)
-        else:
-            self._transform = gf.SteerablePyramidSpace(shape, height=height, order=order, edge_type="circular")
+        self._transform = _transform(pyramid, shape, height, order)
+        self.is_exact = pyramid == "frequency"
+        self.sizes: dict[Any, Shape] = dict(self._transform.pyr_size)
 
     def __call__(self, planes: Any) -> Bands:
         """Return the subbands of planes (..., C, H, W)."""
@@ -54,7 +57,7 @@ class Analysis:
         """Return the planes (..., C, H, W) that subbands make."""
         return self._transform.recon_pyr(bands)
 
-    def gain(self, band: Any) -> float:
+    def gain(self, key: Any) -> float:
         """Return what a subband's values must be divided by to compare them with those of another picture size.
 
         The frequency pyramid crops spectra without rescaling them, so a band's amplitude grows with the exact ratio of
@@ -62,4 +65,5 @@ class Analysis:
         """
         if self.pyramid == "spatial":
             return 1.0
-        return self.shape[0] * self.shape[1] / (band.shape[-2] * band.shape[-1])
+        height, width = self.sizes[key]
+        return self.shape[0] * self.shape[1] / (height * width)

@@ -9,42 +9,47 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast.textures._analysis import ORDERS, Shape, auto_height, max_height
-from genimg_fast.textures._picture import MIN_SIDE, Kind, unpack
+from genimg_fast.textures._analysis import ORDERS, Shape, max_height
+from genimg_fast.textures._picture import MIN_SIDE, Kind, kind_of, unpack
 
 
 def exemplars(image: Any) -> tuple[list[np.ndarray], Kind]:
     """Return the planes of one picture or of a list of them, and the kind they share."""
     if not isinstance(image, (list, tuple)):
-        planes, kind = unpack(image, "image")
-        return [planes], kind
+        kind = kind_of(image, "image")
+        return [unpack(image, kind, "image")], kind
     if not image:
         raise ValueError("image must be a picture or a list of at least one, got an empty list")
-    found = [unpack(one, f"image[{i}]") for i, one in enumerate(image)]
-    for i, (planes, kind) in enumerate(found):
-        _check_alike((f"image[{i}]", planes, kind), ("image[0]", *found[0]))
-    return [planes for planes, _ in found], found[0][1]
+    kind = kind_of(image[0], "image[0]")
+    planes = [unpack(image[0], kind, "image[0]")]
+    planes += [_alike(one, f"image[{i}]", planes[0], kind, "image[0]") for i, one in enumerate(image[1:], 1)]
+    return planes, kind
 
 
 def palettes(palette: Any, exemplar: np.ndarray, kind: Kind) -> list[np.ndarray]:
-    """Return the palette's planes in a list, which is empty for None."""
+    """Return the palette's planes in a list, which is empty for None. A grey exemplar takes one of any channels."""
     if palette is None:
         return []
-    planes, own = unpack(palette, "palette")
-    _check_alike(("palette", planes, own), ("image", exemplar, kind))
-    return [planes]
+    return [_alike(palette, "palette", exemplar, kind, "image", any_channels=exemplar.shape[-3] == 1)]
 
 
-def _check_alike(one: tuple[str, np.ndarray, Kind], other: tuple[str, np.ndarray, Kind]) -> None:
-    (name, planes, kind), (name0, planes0, kind0) = one, other
-    for what, a, b in (
-        ("device", kind.device or "numpy", kind0.device or "numpy"),
-        ("dtype", kind.dtype, kind0.dtype),
-        ("number of channels", planes.shape[-3], planes0.shape[-3]),
-        ("batch shape", planes.shape[:-3], planes0.shape[:-3]),
-    ):
-        if a != b:
-            raise ValueError(f"{name} must have the {what} of {name0}, got {a} and {b}")
+def _alike(
+    image: Any, name: str, other_planes: np.ndarray, other: Kind, other_name: str, *, any_channels: bool = False
+) -> np.ndarray:
+    """Return the planes of a picture that must be of the kind of another."""
+
+    def compare(what: str, got: Any, wanted: Any) -> None:
+        if got != wanted:
+            raise ValueError(f"{name} must have the {what} of {other_name}, got {got} and {wanted}")
+
+    kind = kind_of(image, name)
+    compare("device", kind.device or "numpy", other.device or "numpy")
+    compare("dtype", kind.dtype, other.dtype)
+    planes = unpack(image, kind, name)
+    if not any_channels:
+        compare("number of channels", planes.shape[-3], other_planes.shape[-3])
+    compare("batch shape", planes.shape[:-3], other_planes.shape[:-3])
+    return planes
 
 
 def choice(name: str, value: Any, accepted: Sequence[str]) -> str:
@@ -72,13 +77,21 @@ def size(value: Any, exemplar: Shape) -> Shape:
     return height, width
 
 
-def height(value: Any, exemplars: Sequence[Shape], output: Shape) -> int:
+def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], output: Shape) -> int:
+    """Return the number of scales; "auto" leaves a lowpass residual whose shorter side is about 16 pixels.
+
+    So the coarsest bands have a period of a sixteenth of the exemplar's side or less: still coarser ones would hold too
+    few independent samples to estimate a histogram from.
+    """
     exemplar = min(exemplars, key=min)
-    if value == "auto":
-        return auto_height(exemplar, output)
+    try:
+        most = min(max_height(pyramid, shape, order) for shape in (exemplar, output))
+    except ValueError as error:
+        raise ValueError(f"image and size do not suit the {pyramid} pyramid of order {order}: {error}") from None
     if isinstance(value, str):
-        raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
-    most = min(max_height(exemplar), max_height(output))
+        if value != "auto":
+            raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
+        return min(max(1, round(math.log2(min(exemplar) / 16))), most)
     number = integer("height", value, 1)
     if number > most:
         sizes = f"an exemplar of {exemplar[0]}x{exemplar[1]} and a result of {output[0]}x{output[1]} pixels"

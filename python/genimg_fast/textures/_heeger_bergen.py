@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,12 +53,13 @@ def heeger_bergen(
         size: Height and width of the result in pixels, or one number for both; at least 8. None: the (first)
             exemplar's. Any size will do, larger or smaller.
         n_iter: Number of iterations, at least 1.
-        height: Number of scales of the pyramid, at least 1. "auto": 4 for an exemplar with a shorter side of 256 to 511
-            pixels, one more each time that doubles, one less each time it halves, and never more than the result holds.
+        height: Number of scales of the pyramid, at least 1. "auto": 4 for an exemplar with a shorter side of 256
+            pixels, one more each time that doubles, one less each time it halves (rounded), and never more than the
+            result holds.
         order: Order of the pyramid's derivative: order + 1 orientations. 0 to 15; the spatial pyramid has 0, 1, 3, 5.
-        edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": analyse the
-            periodic component (Moisan 2011), which has no jump there; "mirror": analyse the exemplar beside its mirror
-            images, and keep the subbands of the exemplar.
+        edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": its periodic
+            component (Moisan 2011), which has no jump there, takes its place; "mirror": its mirror images lie beside
+            it while its subbands are made.
         seed: Of the noise: a number gives the same result each time on one kind of device, for any number of threads.
             Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
             different each time.
@@ -65,9 +67,10 @@ def heeger_bergen(
         pyramid: "frequency" (`SteerablePyramidFreq`) or "spatial" (`SteerablePyramidSpace`).
         update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
             closer to the exemplar in the same number of iterations.
-        tolerance: Stop once `Step.distance` is at or below it. 0 never stops early.
-        palette: A second texture, of the same kind, dtype and channels: the result has its colours and contrast and the
-            pattern of `image`.
+        tolerance: Stop once `Step.distance` is at or below it.
+        palette: A second picture, of the same kind, dtype and channels: the result has its colours and contrast and the
+            pattern of `image`. Each principal channel takes the palette's histogram after the last iteration. Where
+            `image` is grey, the palette may have colours, and every one of its principal channels takes the pattern.
         weights: One positive number for each exemplar of a list; they are divided by their sum. None: equal ones.
         mixture: How a list of exemplars is mixed. "barycentre": Wasserstein barycentre of each histogram, the weighted
             mean of the quantiles; "histogram": weighted mean of the histograms.
@@ -85,14 +88,17 @@ def heeger_bergen(
     """
     pictures, kind = check.exemplars(image)
     palettes = check.palettes(palette, pictures[0], kind)
+    *batch, channels, _, _ = (palettes or pictures)[0].shape
+    kind = replace(kind, has_channels=kind.has_channels or channels > 1)
     weights = check.weights(weights, len(pictures))
     check.choice("pyramid", pyramid, PYRAMIDS)
     check.choice("edges", edges, EDGES)
     check.choice("mixture", mixture, MIXTURES)
     check.choice("update", update, tuple(UPDATES))
     shape = check.size(size, pictures[0].shape[-2:])
-    scales = check.height(height, [p.shape[-2:] for p in pictures + palettes], shape)
-    analysis = Analysis(pyramid, shape, scales, check.order(order, pyramid))
+    order = check.order(order, pyramid)
+    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
+    analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
     watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
 
@@ -100,7 +106,6 @@ def heeger_bergen(
         rotation = principal_axes(sources, shares)
         return mix([TextureStatistics.from_planes(p, rotation, edges, analysis) for p in sources], shares, mixture)
 
-    *batch, channels, _, _ = pictures[0].shape
     lead = [len(seeds), *batch] if has_seed_axis else batch
 
     def picture(planes: Any) -> Any:
@@ -108,9 +113,8 @@ def heeger_bergen(
 
     noise = kind.lift(_noise(seeds, math.prod(batch), (channels, *shape), kind))
     statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
-    if palettes:
-        sources = [measure([palettes[0][index]], [1.0]) for index in np.ndindex(*batch)]
-        statistics = [s.with_palette(other) for s, other in zip(statistics, sources, strict=True)]
+    for source in palettes:
+        statistics = [s.with_palette(source[index]) for s, index in zip(statistics, np.ndindex(*batch), strict=True)]
     if not statistics:
         return picture(noise)
     synthesis = Synthesis(statistics, len(seeds), analysis, kind)

@@ -75,52 +75,57 @@ class Kind:
         return np.ascontiguousarray(np.moveaxis(planes, -3, -1)) if self.has_channels else planes[..., 0, :, :]
 
 
-def unpack(image: Any, name: str = "image") -> tuple[Planes, Kind]:
-    """Check a picture and return it as planes (..., C, H, W) in NumPy, with its kind.
+def kind_of(image: Any, name: str) -> Kind:
+    """Return the kind of a picture: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W).
 
     Args:
-        image: An array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); C from 1 to 4; floats or integers.
+        image: The picture, of floats or integers.
         name: The argument's name, for errors.
 
     Raises:
         TypeError: Not an array or tensor, or of a complex or boolean dtype.
-        ValueError: A shape that is not a picture, a side under 8 pixels, NaN or infinity.
+        ValueError: A number of axes that no picture has.
     """
     if is_tensor(image):
-        planes, kind = _unpack_tensor(image, name)
+        is_real = not image.is_complex() and "bool" not in str(image.dtype)
+        kind, shapes, fits = (
+            Kind(image.dtype, image.device, image.ndim > 2),
+            "(H, W) or (..., C, H, W)",
+            image.ndim >= 2,
+        )
     elif isinstance(image, np.ndarray):
-        planes, kind = _unpack_array(image, name)
+        is_real = image.dtype.kind in "uif"
+        kind, shapes, fits = Kind(image.dtype, None, image.ndim > 2), "(H, W) or (H, W, C)", image.ndim in (2, 3)
     else:
         raise TypeError(f"{name} must be a numpy.ndarray or a torch.Tensor, got {type(image).__name__}")
+    if not is_real:
+        raise TypeError(f"{name} must hold real floats or integers, got dtype {image.dtype}")
+    if not fits:
+        raise ValueError(f"{name} must have the shape {shapes}, got {tuple(image.shape)}")
+    return kind
+
+
+def unpack(image: Any, kind: Kind, name: str) -> Planes:
+    """Return the planes (..., C, H, W) of a picture of a kind, in NumPy, in the dtype to compute in.
+
+    Raises:
+        ValueError: More than 4 channels or none, a side under 8 pixels, NaN or infinity.
+    """
+    planes = image if kind.has_channels else image[None]
+    if kind.device is None:
+        planes = np.moveaxis(planes, -1, 0) if kind.has_channels else planes
+        planes = np.ascontiguousarray(planes, dtype=kind.working)
     channels, height, width = planes.shape[-3:]
     if not 1 <= channels <= MAX_CHANNELS:
         raise ValueError(f"{name} must have 1 to {MAX_CHANNELS} channels, got {channels} (shape {tuple(image.shape)})")
     if min(height, width) < MIN_SIDE:
         raise ValueError(f"{name} must be at least {MIN_SIDE}x{MIN_SIDE} pixels, got {height}x{width}")
+    if kind.device is not None:
+        import torch
+
+        dtype = torch.float64 if kind.working == np.float64 else torch.float32
+        planes = planes.detach().to("cpu", dtype).contiguous().numpy()
     bad = planes.size - np.count_nonzero(np.isfinite(planes))
     if bad:
         raise ValueError(f"{name} must be finite everywhere, but {bad} of its values are NaN or infinite")
-    return planes, kind
-
-
-def _unpack_array(image: np.ndarray, name: str) -> tuple[Planes, Kind]:
-    if image.dtype.kind not in "uif":
-        raise TypeError(f"{name} must hold real floats or integers, got dtype {image.dtype}")
-    if image.ndim not in (2, 3):
-        raise ValueError(f"{name} must have the shape (H, W) or (H, W, C) as an array, got {image.shape}")
-    kind = Kind(image.dtype, None, has_channels=image.ndim == 3)
-    planes = np.moveaxis(image, -1, 0) if kind.has_channels else image[None]
-    return np.ascontiguousarray(planes, dtype=kind.working), kind
-
-
-def _unpack_tensor(image: Any, name: str) -> tuple[Planes, Kind]:
-    import torch
-
-    if image.is_complex() or image.dtype == torch.bool:
-        raise TypeError(f"{name} must hold real floats or integers, got dtype {image.dtype}")
-    if image.ndim < 2:
-        raise ValueError(f"{name} must have the shape (H, W) or (..., C, H, W) as a tensor, got {tuple(image.shape)}")
-    kind = Kind(image.dtype, image.device, has_channels=image.ndim > 2)
-    planes = image if kind.has_channels else image[None]
-    dtype = torch.float64 if kind.working == np.float64 else torch.float32
-    return planes.detach().to("cpu", dtype).contiguous().numpy(), kind
+    return planes

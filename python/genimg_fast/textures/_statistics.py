@@ -1,10 +1,10 @@
-"""What Heeger and Bergen's model knows of a texture: the sorted values of its pixels and subbands."""
+"""What Heeger and Bergen's model knows of a texture: samples of its pixels and subbands."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ MIXTURES = ("barycentre", "histogram")
 
 @dataclass(frozen=True)
 class TextureStatistics:
-    """The distributions that a synthesis imposes. Every table holds sorted values along its last axis.
+    """The distributions that a synthesis imposes. Every table holds samples along its last axis, in any order.
 
     Attributes:
         rotation: (C, C) float64; its rows are the principal axes of the colours, largest variance first.
@@ -26,7 +26,8 @@ class TextureStatistics:
         pixels: (C, n), the values of each principal channel.
         bands: The pyramid's keys -> (C, n_band) or (C, orientations, n_band), the subbands of each principal channel,
             divided by the pyramid's gain (`Analysis.gain`), so that they hold for pictures of any size.
-        lowpass_gain: The lowpass residual of a picture that is 1 everywhere.
+        palette: (C, n), the values that the principal channels take in the end, where these are not `pixels`. A palette
+            imposed in every iteration would fight the subbands: rings and worms come of it where skews differ.
 
     Statistics are made from one exemplar (`from_planes`); a mixture is other statistics (`mix`, `with_palette`).
     """
@@ -35,7 +36,7 @@ class TextureStatistics:
     colours: np.ndarray
     pixels: np.ndarray
     bands: dict[Any, np.ndarray]
-    lowpass_gain: float
+    palette: np.ndarray | None = None
 
     @classmethod
     def from_planes(cls, planes: np.ndarray, rotation: np.ndarray, edges: str, analysis: Analysis) -> TextureStatistics:
@@ -47,27 +48,26 @@ class TextureStatistics:
             edges: "none", "periodic" or "mirror".
             analysis: The pyramid's kind, height and order; its shape need not be the exemplar's.
         """
+        if edges == "periodic":
+            planes = periodic_component(planes)
         principal = rotate(rotation, planes)
-        extended = {"none": lambda x: x, "periodic": periodic_component, "mirror": mirrored}[edges](principal)
+        extended = mirrored(principal) if edges == "mirror" else principal
         own = Analysis(analysis.pyramid, extended.shape[-2:], analysis.height, analysis.order)
         keep = without_mirror if edges == "mirror" else lambda band: band
-        bands = {key: _sorted(keep(band)) / own.gain(band) for key, band in own(extended).items()}
-        ones = own(np.ones((1, *own.shape), planes.dtype))["residual_lowpass"]
-        return cls(rotation, _sorted(planes), _sorted(principal), bands, float(np.mean(ones)) / own.gain(ones))
+        bands = {key: _flat(keep(band)) / own.gain(key) for key, band in own(extended).items()}
+        return cls(rotation, _flat(planes), _flat(principal), bands)
 
-    def with_palette(self, palette: TextureStatistics) -> TextureStatistics:
-        """Return the statistics of a texture with this one's pattern in the colours and contrast of another.
-
-        Each principal channel of the pattern takes the mean and the standard deviation of the palette's.
-        """
-        old, new = _moments(self.pixels), _moments(palette.pixels)
-        scale = np.divide(new[1], old[1], out=np.zeros_like(new[1]), where=old[1] > 0)
-        bands = {key: _per_channel(scale, table) * table for key, table in self.bands.items()}
-        shift = self.lowpass_gain * (new[0] - scale * old[0])
-        bands["residual_lowpass"] = bands["residual_lowpass"] + _per_channel(shift, bands["residual_lowpass"])
-        dtype = self.pixels.dtype
-        bands = {key: table.astype(dtype) for key, table in bands.items()}
-        return replace(palette, bands=bands)
+    def with_palette(self, planes: np.ndarray) -> TextureStatistics:
+        """Return the statistics of this texture's pattern in the colours and the contrast of planes (C, H, W)."""
+        rotation = principal_axes([planes], [1.0])
+        copies = len(planes) // len(self.pixels)  # of a grey texture, one for each channel of the palette
+        return TextureStatistics(
+            rotation=rotation,
+            colours=_flat(planes),
+            pixels=np.repeat(self.pixels, copies, axis=0),
+            bands={key: np.repeat(table, copies, axis=0) for key, table in self.bands.items()},
+            palette=_flat(rotate(rotation, planes)),
+        )
 
 
 def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
@@ -76,6 +76,8 @@ def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> 
     Several pictures share one rotation, that of the weighted mean of their covariances. A row's sum is positive, so
     that the first channel of any picture grows with its brightness.
     """
+    if len(pictures[0]) == 1:
+        return np.ones((1, 1))
     covariance = np.average([_covariance(p) for p in pictures], axis=0, weights=weights)
     axes = np.linalg.eigh(covariance)[1].T[::-1]
     return axes * np.where(axes.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
@@ -100,12 +102,11 @@ def rotate(matrix: np.ndarray, planes: Any) -> Any:
 
 
 def resample(table: np.ndarray, n: int) -> np.ndarray:
-    """Return n sorted values (..., n) of the distributions whose sorted values are (..., m): their quantile functions.
+    """Return n samples (..., n) of the distributions that tables (..., m) are samples of.
 
-    That is what matching any n increasing values by rank gives, so the rule lives in `genimg_fast.match_histograms`.
+    They are the quantiles that matching any n increasing values by rank gives, in increasing order: the rule lives in
+    `genimg_fast.match_histograms`.
     """
-    if table.shape[-1] == n:
-        return table
     ramp = np.broadcast_to(np.arange(n, dtype=table.dtype), (*table.shape[:-1], n))
     return gf.match_histograms(ramp, table, method="rank", batch_axes=tuple(range(table.ndim - 1)))
 
@@ -132,7 +133,6 @@ def mix(parts: Sequence[TextureStatistics], weights: Sequence[float], mixture: s
         colours=combined([p.colours for p in parts]),
         pixels=combined([p.pixels for p in parts]),
         bands={key: combined([p.bands[key] for p in parts]) for key in parts[0].bands},
-        lowpass_gain=parts[0].lowpass_gain,
     )
 
 
@@ -145,19 +145,9 @@ def _pooled(tables: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarra
     n = sum(table.shape[-1] for table in tables)
     ends = np.rint(np.cumsum([0.0, *weights]) * n).astype(int)
     shares = [resample(table, int(m)) for table, m in zip(tables, np.diff(ends), strict=True) if m > 0]
-    return np.sort(np.concatenate(shares, axis=-1), axis=-1)
+    return np.concatenate(shares, axis=-1)
 
 
-def _sorted(planes: np.ndarray) -> np.ndarray:
-    """Return the sorted values (..., n) of planes (..., h, w)."""
-    return np.sort(planes.reshape(*planes.shape[:-2], -1), axis=-1)
-
-
-def _moments(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    wide = table.astype(np.float64)
-    return wide.mean(axis=-1), wide.std(axis=-1)
-
-
-def _per_channel(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Return values (C,) shaped to multiply a table (C, ..., n)."""
-    return values.reshape(-1, *[1] * (table.ndim - 1))
+def _flat(planes: np.ndarray) -> np.ndarray:
+    """Return the values (..., n) of planes (..., h, w)."""
+    return planes.reshape(*planes.shape[:-2], -1)

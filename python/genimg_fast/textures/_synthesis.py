@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import functools
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -52,32 +52,45 @@ class Synthesis:
 
     def __init__(self, statistics: Sequence[TextureStatistics], n_seeds: int, analysis: Analysis, kind: Kind) -> None:
         self._statistics, self._n_seeds, self._analysis, self._kind = statistics, n_seeds, analysis, kind
-        self._pixels = self._reference({"pixels": (analysis.shape, [s.pixels for s in statistics])})
-        tables = {
-            key: (band.shape[-2:], [s.bands[key] * analysis.gain(band) for s in statistics])
-            for key, band in analysis(np.zeros((1, *analysis.shape), kind.working)).items()
-        }
-        self._bands = self._reference(tables)
-        self._deviations = {key: np.stack(parts).std(axis=-1, dtype=np.float64) for key, (_, parts) in tables.items()}
+        self._pixels = self._reference({"pixels": [s.pixels for s in statistics]}, {"pixels": analysis.shape})
+        self._tables = {key: [s.bands[key] * analysis.gain(key) for s in statistics] for key in analysis.sizes}
+        self._bands = self._reference(self._tables, analysis.sizes)
 
-    def _reference(self, tables: Mapping[Any, tuple[Shape, list[np.ndarray]]]) -> HistogramReference:
-        """Return what matches planes of the given shapes to tables (C, ..., n), one for each exemplar."""
+    def _reference(self, tables: Mapping[Any, list[np.ndarray]], sizes: Mapping[Any, Shape]) -> HistogramReference:
+        """Return what matches planes of the given sizes to tables (C, ..., n), one for each exemplar."""
         references = {}
-        for key, (shape, parts) in tables.items():
-            values = np.stack([resample(part, math.prod(shape)) for part in parts] * self._n_seeds)
-            references[key] = self._kind.lift(values.reshape(*values.shape[:-1], *shape))
+        for key, parts in tables.items():
+            height, width = sizes[key]
+            values = np.stack([_sized(part, height * width) for part in parts] * self._n_seeds)
+            references[key] = self._kind.lift(values.reshape(*values.shape[:-1], height, width))
         return gf.HistogramReference(references)
 
     def match_pixels(self, planes: Any) -> Any:
-        return self._pixels.match({"pixels": planes}, method="rank")["pixels"]
+        """Give planes the pixel histograms asked for, in place."""
+        return self._pixels.match({"pixels": planes}, method="rank", out={"pixels": planes})["pixels"]
 
-    def match_bands(self, planes: Any) -> tuple[Bands, Bands]:
-        """Return the subbands of planes, and the same with the histograms asked for."""
-        bands = self._analysis(planes)
-        return bands, self._bands.match(bands, method="rank")
+    def analyse(self, planes: Any) -> Bands:
+        return self._analysis(planes)
 
-    def project(self, matched: Bands) -> Any:
-        return self._analysis.inverse(matched)
+    def match_bands(self, bands: Bands, *, keep: bool = True) -> Bands:
+        """Return subbands with the histograms asked for; without ``keep`` they may take the place of the old ones."""
+        in_place = not keep and self._analysis.is_exact
+        return self._bands.match(bands, method="rank", out=bands if in_place else None)
+
+    def project(self, planes: Any, bands: Bands, matched: Bands) -> Any:
+        """Return the planes that matched subbands make; `planes` and `bands` are those they were made of.
+
+        A pyramid that does not reconstruct exactly makes the change of the planes from the change of the subbands, so
+        that its error, which iterations would amplify, acts on the change only.
+        """
+        if self._analysis.is_exact:
+            return self._analysis.inverse(matched)
+        return planes + self._analysis.inverse({key: matched[key] - band for key, band in bands.items()})
+
+    @functools.cached_property
+    def _deviations(self) -> dict[Any, np.ndarray]:
+        tables = {key: np.stack(parts * self._n_seeds) for key, parts in self._tables.items()}
+        return {key: table.std(axis=-1, dtype=np.float64) for key, table in tables.items()}
 
     def distance(self, bands: Bands, matched: Bands) -> float:
         """Return `Step.distance` for subbands and their match.
@@ -89,18 +102,24 @@ class Synthesis:
         distances = []
         for key, deviation in self._deviations.items():
             gaps = np.abs(_as_array(bands[key]) - _as_array(matched[key])).mean(axis=(-2, -1), dtype=np.float64)
-            wanted = np.concatenate([deviation] * self._n_seeds)
-            distances.append(np.divide(gaps, wanted, out=np.zeros_like(gaps), where=wanted > floor).ravel())
+            distances.append(np.divide(gaps, deviation, out=np.zeros_like(gaps), where=deviation > floor).ravel())
         return float(np.concatenate(distances).mean())
 
     def colours(self, planes: Any) -> Any:
         """Return planes of principal channels as planes of colours, each with the histogram asked for."""
+        palettes = [s.palette for s in self._statistics if s.palette is not None]
+        if palettes:
+            planes = self._impose(palettes, planes)
         if planes.shape[-3] == 1:
             return planes
         n = len(self._statistics)
         rotated = self._kind.stack([rotate(s.rotation.T, planes[i::n]) for i, s in enumerate(self._statistics)], 1)
-        reference = self._reference({"colours": (self._analysis.shape, [s.colours for s in self._statistics])})
-        return reference.match({"colours": rotated.reshape(planes.shape)}, method="rank")["colours"]
+        return self._impose([s.colours for s in self._statistics], rotated.reshape(planes.shape))
+
+    def _impose(self, tables: list[np.ndarray], planes: Any) -> Any:
+        """Return planes with the histograms of tables (C, n), one for each exemplar."""
+        reference = self._reference({"planes": tables}, {"planes": self._analysis.shape})
+        return reference.match({"planes": planes}, method="rank")["planes"]
 
 
 class Watch:
@@ -151,30 +170,35 @@ def run(synthesis: Synthesis, noise: Any, update: str, watch: Watch, picture: Ca
     current = previous = synthesis.match_pixels(noise)
     done = 0
 
-    def is_close(bands: Bands, matched: Bands) -> bool:
-        planes, distance = current, synthesis.distance(bands, matched)
+    def is_close(bands: Bands | None = None, matched: Bands | None = None) -> bool:
+        """Report the current planes, whose subbands and their match may be known."""
+        bands = synthesis.analyse(current) if bands is None else bands
+        planes, distance = current, synthesis.distance(bands, matched or synthesis.match_bands(bands))
         return watch.report(Step(done, watch.n_iter, distance, lambda: picture(synthesis.colours(planes))))
 
     try:
         with watch:
             while done < watch.n_iter:
                 start = current + momentum * (current - previous) if momentum else current
-                bands, matched = synthesis.match_bands(start)
-                if watch.measures:
-                    own = (bands, matched) if start is current else synthesis.match_bands(current)
-                    if is_close(*own):
-                        return current
-                projected = synthesis.project(matched)
+                bands = synthesis.analyse(start)
+                matched = synthesis.match_bands(bands, keep=watch.measures)
+                if watch.measures and (is_close(bands, matched) if start is current else is_close()):
+                    return current
+                projected = synthesis.project(start, bands, matched)
                 if relaxation != 1:
                     projected = start + relaxation * (projected - start)
                 current, previous = synthesis.match_pixels(projected), current
                 done += 1
             if watch.measures:
-                is_close(*synthesis.match_bands(current))
+                is_close()
     except KeyboardInterrupt:
         message = f"stopped by Ctrl-C after {done} of {watch.n_iter} iterations; this is the picture so far"
         warnings.warn(message, RuntimeWarning, stacklevel=3)
     return current
+
+
+def _sized(table: np.ndarray, n: int) -> np.ndarray:
+    return table if table.shape[-1] == n else resample(table, n)
 
 
 def _as_array(x: Any) -> np.ndarray:
