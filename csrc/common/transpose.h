@@ -51,8 +51,9 @@ GENIMG_HD V alternate(V even, V odd, Indices<I...>) {
 
 }  // namespace detail
 
-// to[j][i] = from[i][j]; rows are `from_stride` and `to_stride` numbers apart. The squares may be the same memory.
-template <typename T>
+// to[j][i] = from[i][j] for j >= first; rows are `from_stride` and `to_stride` numbers apart. The squares may be the same
+// memory.
+template <typename T, int first = 0>
 GENIMG_HD void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
   using V = typename Vector<T>::type;
   constexpr int n = Vector<T>::lanes, quarter = 16 / sizeof(T), quarters = n / quarter;
@@ -78,25 +79,28 @@ GENIMG_HD void transpose(const T* from, int64_t from_stride, T* to, int64_t to_s
       rows[i + 3] = detail::interleave_pairs<4, 1>(b, d, All());
     }
   }
+  const auto put = [=](int j, V row) {
+    if (j >= first) store(to + j * to_stride, row);
+  };
   // Squares of quarters.
 #pragma GCC unroll 4
   for (int c = 0; c < quarter; ++c) {
     if constexpr (quarters == 1) {
-      store(to + c * to_stride, rows[c]);
+      put(c, rows[c]);
     } else if constexpr (quarters == 2) {
       const V a = rows[c], b = rows[c + quarter];
-      store(to + c * to_stride, detail::pick_quarters<quarter, 0, 1>(a, b, All()));
-      store(to + (c + quarter) * to_stride, detail::pick_quarters<quarter, 1, 1>(a, b, All()));
+      put(c, detail::pick_quarters<quarter, 0, 1>(a, b, All()));
+      put(c + quarter, detail::pick_quarters<quarter, 1, 1>(a, b, All()));
     } else {
       const V a = rows[c], b = rows[c + quarter], d = rows[c + 2 * quarter], e = rows[c + 3 * quarter];
       const V ab0 = detail::pick_quarters<quarter, 0, 1>(a, b, All());
       const V ab1 = detail::pick_quarters<quarter, 2, 1>(a, b, All());
       const V de0 = detail::pick_quarters<quarter, 0, 1>(d, e, All());
       const V de1 = detail::pick_quarters<quarter, 2, 1>(d, e, All());
-      store(to + c * to_stride, detail::pick_quarters<quarter, 0, 2>(ab0, de0, All()));
-      store(to + (c + quarter) * to_stride, detail::pick_quarters<quarter, 1, 2>(ab0, de0, All()));
-      store(to + (c + 2 * quarter) * to_stride, detail::pick_quarters<quarter, 0, 2>(ab1, de1, All()));
-      store(to + (c + 3 * quarter) * to_stride, detail::pick_quarters<quarter, 1, 2>(ab1, de1, All()));
+      put(c, detail::pick_quarters<quarter, 0, 2>(ab0, de0, All()));
+      put(c + quarter, detail::pick_quarters<quarter, 1, 2>(ab0, de0, All()));
+      put(c + 2 * quarter, detail::pick_quarters<quarter, 0, 2>(ab1, de1, All()));
+      put(c + 3 * quarter, detail::pick_quarters<quarter, 1, 2>(ab1, de1, All()));
     }
   }
 }

@@ -394,6 +394,19 @@ void match_reals(const Pool<T>& source, Sorted<T> reference, Method method, T* o
   });
 }
 
+// out = new_code(code) for the codes that take part, in raster order.
+template <typename T, typename NewCode>
+void map_codes(const Pool<T>& source, T* out, NewCode&& new_code) {
+  const T* const values = source.values;  // copies: bytes written to out could be any object's
+  const uint8_t* const mask = source.mask;
+  const int64_t n = source.size;
+  if (mask == nullptr) {
+    for (int64_t i = 0; i < n; ++i) out[i] = new_code(values[i]);
+    return;
+  }
+  for (int64_t i = 0; i < n; ++i) out[i] = mask[i] != 0 ? new_code(values[i]) : values[i];
+}
+
 template <typename T, typename R>
 void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T* out) {
   if (reference.size == 0) return copy_absent(source, out);
@@ -406,9 +419,7 @@ void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T
     fill_targets(reference, present, method, targets.get());
     uint32_t below = 0;
     for (int64_t code = 0; code < kCodes<T>; ++code) below += std::exchange(counts[code], below);
-    for (int64_t i = 0; i < source.size; ++i)
-      out[i] = takes_part(source, i) ? targets[counts[source.values[i]]++] : source.values[i];
-    return;
+    return map_codes(source, out, [t = targets.get(), next = counts.get()](T code) { return t[next[code]++]; });
   }
   Scratch<T> table(kCodes<T>);
   RunCursor<R> cursor(reference);
@@ -418,7 +429,7 @@ void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T
     below += counts[code];
     table[code] = result<T>(reference, cursor.value_position(below, present));
   }
-  for (int64_t i = 0; i < source.size; ++i) out[i] = takes_part(source, i) ? table[source.values[i]] : source.values[i];
+  map_codes(source, out, [t = table.get()](T code) { return t[code]; });
 }
 
 }  // namespace

@@ -119,6 +119,25 @@ __device__ __forceinline__ T as_pixel(Number x) {
 }
 
 constexpr int kThreads = 256;
+constexpr int kParts = 8;
+
+// A part of a chunk. Kernels that take each rank by itself share a chunk among blocks: one image would leave most of a
+// device idle otherwise.
+__device__ __forceinline__ Chunk find_part(const Layout& layout, int64_t id) {
+  Chunk part = find_chunk(layout, id / kParts);
+  const uint32_t size = layout.chunk_size / kParts;
+  part.begin += static_cast<uint32_t>(id % kParts) * size;
+  part.end = min(part.end, part.begin + size);
+  return part;
+}
+
+// The keys alone, of the chunks from first_chunk on: for references that come sorted.
+template <typename KeyType, typename Keys>
+__global__ void __launch_bounds__(kThreads) keep_keys(const __grid_constant__ Layout layout, int64_t first_chunk,
+                                                      const __grid_constant__ Keys keys, KeyType* __restrict__ kept) {
+  const Chunk part = find_part(layout, first_chunk * kParts + blockIdx.x);
+  for (uint32_t i = part.begin + threadIdx.x; i < part.end; i += kThreads) kept[part.element + i] = keys(part, i);
+}
 
 template <typename T>
 struct Outputs {
@@ -131,12 +150,12 @@ __global__ void __launch_bounds__(kThreads)
                 const __grid_constant__ Outputs<T> outputs, Method method,
                 Pairs<const typename Order<T, R>::KeyType> sorted) {
   using O = Order<T, R>;
-  const Chunk chunk = find_chunk(layout, blockIdx.x);
-  const auto row = find_row(layout, arrays.sources, chunk, sorted.keys);
-  const T* source = static_cast<const T*>(arrays.values[chunk.group]) + chunk.offset;
-  T* out = outputs.out[chunk.group] + chunk.offset;
-  for (uint32_t r = chunk.begin + threadIdx.x; r < chunk.end; r += kThreads) {
-    const uint32_t pixel = sorted.positions[chunk.element + r];
+  const Chunk part = find_part(layout, blockIdx.x);
+  const auto row = find_row(layout, arrays.sources, part, sorted.keys);
+  const T* source = static_cast<const T*>(arrays.values[part.group]) + part.offset;
+  T* out = outputs.out[part.group] + part.offset;
+  for (uint32_t r = part.begin + threadIdx.x; r < part.end; r += kThreads) {
+    const uint32_t pixel = sorted.positions[part.element + r];
     if (r >= row.n || row.m == 0) {
       out[pixel] = source[pixel];
       continue;
@@ -150,9 +169,9 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     write_sorted(const __grid_constant__ Layout layout, const typename Key<T>::type* __restrict__ keys,
                  T* __restrict__ out) {
-  const Chunk chunk = find_chunk(layout, blockIdx.x);
-  for (uint32_t i = chunk.begin + threadIdx.x; i < chunk.end; i += kThreads)
-    out[chunk.offset + i] = value_of<T>(keys[chunk.element + i]);
+  const Chunk part = find_part(layout, blockIdx.x);
+  for (uint32_t i = part.begin + threadIdx.x; i < part.end; i += kThreads)
+    out[part.offset + i] = value_of<T>(keys[part.element + i]);
 }
 
 // ---- The derivative by the reference --------------------------------------------------------------------------------
@@ -161,17 +180,17 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     tangent_ranks(const __grid_constant__ Layout layout, const T* __restrict__ direction, T* __restrict__ out,
                   Method method, Pairs<const typename Key<T>::type> sorted) {
-  const Chunk chunk = find_chunk(layout, blockIdx.x);
-  const auto row = find_row(layout, 1, chunk, sorted.keys);
+  const Chunk part = find_part(layout, blockIdx.x);
+  const auto row = find_row(layout, 1, part, sorted.keys);
   const uint32_t* pixels = sorted.positions + row.reference_element;
-  direction += chunk.segment * layout.group[1].size;
-  for (uint32_t r = chunk.begin + threadIdx.x; r < chunk.end; r += kThreads) {
+  direction += part.segment * layout.group[1].size;
+  for (uint32_t r = part.begin + threadIdx.x; r < part.end; r += kThreads) {
     double sum = 0;
     if (r < row.n && row.m > 0) {
       const Position p = find_position(row, method, r);
       sum = (1 - p.weight) * direction[pixels[p.lower]] + p.weight * direction[pixels[p.upper]];
     }
-    out[chunk.offset + sorted.positions[chunk.element + r]] = static_cast<T>(sum);
+    out[part.offset + sorted.positions[part.element + r]] = static_cast<T>(sum);
   }
 }
 
@@ -187,13 +206,13 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     rank_flows(const __grid_constant__ Layout layout, const T* __restrict__ direction, Method method,
                Pairs<const typename Key<T>::type> sorted, Flows<T> flows) {
-  const Chunk chunk = find_chunk(layout, blockIdx.x);
-  const auto row = find_row(layout, 1, chunk, sorted.keys);
+  const Chunk part = find_part(layout, blockIdx.x);
+  const auto row = find_row(layout, 1, part, sorted.keys);
   if (row.m == 0) return;
-  for (uint32_t r = chunk.begin + threadIdx.x; r < chunk.end && r < row.n; r += kThreads) {
+  for (uint32_t r = part.begin + threadIdx.x; r < part.end && r < row.n; r += kThreads) {
     const Position p = find_position(row, method, r);
-    const int64_t at = chunk.element + r;
-    const double d = direction[chunk.offset + sorted.positions[at]];
+    const int64_t at = part.element + r;
+    const double d = direction[part.offset + sorted.positions[at]];
     flows.lower[at] = static_cast<uint32_t>(p.lower);
     flows.upper[at] = static_cast<uint32_t>(p.upper);
     flows.to_lower[at] = static_cast<T>((1 - p.weight) * d);
@@ -219,13 +238,13 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     adjoint_ranks(const __grid_constant__ Layout layout, int64_t first_chunk, T* __restrict__ out,
                   Pairs<const typename Key<T>::type> sorted, Flows<T> flows) {
-  const Chunk chunk = find_chunk(layout, first_chunk + blockIdx.x);
+  const Chunk part = find_part(layout, first_chunk * kParts + blockIdx.x);
   const Group& sources = layout.group[0];
-  const int64_t source = sources.first_element + chunk.segment * segment_stride(sources);
-  const int64_t m = count_keys(sorted.keys + chunk.element, layout.group[chunk.group].size);
+  const int64_t source = sources.first_element + part.segment * segment_stride(sources);
+  const int64_t m = count_keys(sorted.keys + part.element, layout.group[part.group].size);
   const int64_t n = m == 0 ? 0 : count_keys(sorted.keys + source, sources.size);
   const unsigned lane = threadIdx.x % kWarp;
-  for (uint32_t base = chunk.begin + threadIdx.x - lane; base < chunk.end; base += kThreads) {
+  for (uint32_t base = part.begin + threadIdx.x - lane; base < part.end; base += kThreads) {
     const uint32_t j = base + lane;
     const int64_t begin = source + run_begin(flows.upper + source, 0, n, j);
     const int64_t end = source + run_end(flows.lower + source, begin - source, n, j);
@@ -241,7 +260,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int step = kWarp / 2; step > 0; step /= 2) part += __shfl_xor_sync(~0u, part, step);
       if (lane == static_cast<unsigned>(owner)) sum = part;
     }
-    if (j < chunk.end) out[chunk.offset + sorted.positions[chunk.element + j]] = static_cast<T>(sum);
+    if (j < part.end) out[part.offset + sorted.positions[part.element + j]] = static_cast<T>(sum);
   }
 }
 
@@ -427,7 +446,7 @@ struct Plan {
       group[1].first_chunk = group->first_chunk + rows[g] * group->chunks;
       group[1].first_element = group->first_element + rows[g] * segment_stride(*group);
     }
-    is_possible = is_possible && end().first_chunk <= INT_MAX && end().first_segment <= INT_MAX;
+    is_possible = is_possible && end().first_chunk <= INT_MAX / kParts && end().first_segment <= INT_MAX;
   }
 
   const Group& end_of_sources() const { return layout.group[sources]; }
@@ -625,10 +644,10 @@ cudaError_t match(const Batch<T, R>* batches, int count, Method method, bool is_
   const Pairs<KeyType> sorted = sort_segments(plan, is_sorted ? sources : plan.end(), keys,
                                               has_mask(keys.arrays) ? O::masked_bits : O::bits, memory, launches);
   if (is_sorted) {
-    launches.add(plan.end().first_chunk - sources.first_chunk, Tile<KeyType>::threads,
+    launches.add((plan.end().first_chunk - sources.first_chunk) * kParts, kThreads,
                  keep_keys<KeyType, NumberKeys<T, R>>, plan.layout, sources.first_chunk, keys, sorted.keys);
   }
-  launches.add(sources.first_chunk, kThreads, match_ranks<T, R>, plan.layout, keys.arrays, outputs, method,
+  launches.add(sources.first_chunk * kParts, kThreads, match_ranks<T, R>, plan.layout, keys.arrays, outputs, method,
                read_only(sorted));
   return launches.error();
 }
@@ -652,7 +671,7 @@ cudaError_t sort(const Rows<T>& rows, T* sorted, void* workspace, cudaStream_t s
   const SortMemory<KeyType> memory(plan, false, carver);
   Launches launches(stream);
   const Pairs<KeyType> result = sort_segments(plan, plan.end(), keys, Order<T, T>::bits, memory, launches);
-  launches.add(plan.end().first_chunk, kThreads, write_sorted<T>, plan.layout, result.keys, sorted);
+  launches.add(plan.end().first_chunk * kParts, kThreads, write_sorted<T>, plan.layout, result.keys, sorted);
   return launches.error();
 }
 
@@ -702,7 +721,7 @@ cudaError_t tangent(const Rows<T>& source, const Rows<T>& reference, const T* di
   const Batch<T, T> batch{source, reference, nullptr};
   return run_linear(batch, workspace, stream,
                     [&](const Plan& plan, const KeyPairs<T>& sorted, const Flows<T>&, Launches& launches) {
-                      launches.add(plan.end_of_sources().first_chunk, kThreads, tangent_ranks<T>, plan.layout,
+                      launches.add(plan.end_of_sources().first_chunk * kParts, kThreads, tangent_ranks<T>, plan.layout,
                                    direction, out, method, sorted);
                     });
 }
@@ -714,10 +733,10 @@ cudaError_t adjoint(const Rows<T>& source, const Rows<T>& reference, const T* di
   return run_linear(batch, workspace, stream,
                     [&](const Plan& plan, const KeyPairs<T>& sorted, const Flows<T>& flows, Launches& launches) {
                       const int64_t source_chunks = plan.end_of_sources().first_chunk;
-                      launches.add(source_chunks, kThreads, rank_flows<T>, plan.layout, direction, method, sorted,
-                                   flows);
-                      launches.add(plan.end().first_chunk - source_chunks, kThreads, adjoint_ranks<T>, plan.layout,
-                                   source_chunks, out, sorted, flows);
+                      launches.add(source_chunks * kParts, kThreads, rank_flows<T>, plan.layout, direction, method,
+                                   sorted, flows);
+                      launches.add((plan.end().first_chunk - source_chunks) * kParts, kThreads, adjoint_ranks<T>,
+                                   plan.layout, source_chunks, out, sorted, flows);
                     });
 }
 

@@ -2,8 +2,8 @@
 //
 // Every function comes in two: the bytes of workspace it needs, and the function itself, which allocates nothing, waits
 // for nothing and returns the error of the first launch that failed, or cudaErrorInvalidValue for more than kMaxPool
-// values in a row, more than kMaxBatches batches, rows of references that do not divide those of the source, or more than
-// 2^31 - 1 blocks. Launches, which depend on neither the number of batches nor that of rows:
+// values in a row, more than kMaxBatches batches, rows of references that do not divide those of the source, or more
+// than 2^28 tiles in all. Launches, which depend on neither the number of batches nor that of rows:
 //
 //                                             longest row at most 8192 (double: 4096)   longer
 //   match, float or float reference           2                                         13

@@ -244,16 +244,6 @@ __global__ void __launch_bounds__(Tile<Key>::threads)
   }
 }
 
-// The keys alone, of the chunks from first_chunk on: for segments that come sorted.
-template <typename Key, typename Keys>
-__global__ void __launch_bounds__(Tile<Key>::threads)
-    keep_keys(const __grid_constant__ Layout layout, int64_t first_chunk, const __grid_constant__ Keys keys,
-              Key* __restrict__ kept) {
-  const Chunk chunk = find_chunk(layout, first_chunk + blockIdx.x);
-  for (uint32_t i = chunk.begin + threadIdx.x; i < chunk.end; i += Tile<Key>::threads)
-    kept[chunk.element + i] = keys(chunk, i);
-}
-
 // The counts of a segment, for one digit a thread: four groups of threads each take a quarter of its chunks.
 constexpr int kQuarters = 4;
 constexpr int kSegmentThreads = kQuarters * kDigits;

@@ -53,7 +53,7 @@ constexpr uint32_t kHalfCells = kCells / 2u << kCellBits;
 // The place of x on the scale of the cells: 32 << 23 numbers.
 template <typename T>
 GENIMG_HD uint32_t scale_place(T x, T center, uint32_t nearest) {
-  const float distance = static_cast<float>(x - center);
+  const float distance = static_cast<float>(x - center) + 0.0f;  // -0 and 0 stay together
   uint32_t bits;
   __builtin_memcpy(&bits, &distance, sizeof bits);
   const uint32_t size = bits & 0x7fffffffu, farthest = nearest + (kHalfCells - 1);

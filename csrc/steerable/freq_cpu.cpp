@@ -3,7 +3,6 @@
 // bands.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -12,8 +11,8 @@
 #include "common/isa.h"
 #include "common/scratch.h"
 #include "steerable/freq.h"
+#include "steerable/freq_filters.h"
 #include "steerable/freq_kernels.h"
-#include "steerable/masks.h"
 
 namespace genimg::steerable {
 
@@ -121,302 +120,214 @@ const FftPlan<T>* plan_of(int64_t n) {
   return plan.get();
 }
 
-// ---- geometry ----
-
-int64_t ceil_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
-int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
-int64_t half_rows(int64_t height) { return (height + 1) / 2; }
-
-// The frequencies that the filters of a level let through: those of the level's own band, if it were downsampled.
-Size support_of(const Pyramid& p, int level) {
-  return {level_length(p.height, level, true), level_length(p.width, level, true)};
-}
-
 // ---- one image ----
+
+// Work of the calling thread, which keeps it: a few columns, too small to give back and too large to ask for each time.
+template <typename T>
+T* thread_work(size_t size) {
+  thread_local std::unique_ptr<Scratch<T>> work;
+  thread_local size_t work_size = 0;
+  if (work_size < size) {
+    work.reset();
+    work = std::make_unique<Scratch<T>>(size);
+    work_size = size;
+  }
+  return work->get();
+}
 
 template <typename T>
 class Transform {
  public:
-  Transform(const Pyramid& pyramid, const Executor& executor)
-      : p_(pyramid),
-        masks_(mask_parameters<double>(pyramid)),
-        k_(kernels<T>()),
-        executor_(executor),
-        lanes_(k_.lanes) {}
+  Transform(const Pyramid& pyramid, const FilterBank<T>& filters, const Executor& executor)
+      : p_(pyramid), filters_(filters), k_(kernels<T>()), executor_(executor), lanes_(k_.lanes) {}
 
   void analyse(const T* image, const Coefficients<T>& out, int64_t item) const;
   void synthesise(const Coefficients<const T>& in, int64_t item, T* image) const;
 
  private:
-  using Kind = typename RadialTable<T>::Kind;
   struct Band {
-    Size size;     // of the band
-    Size support;  // of its spectrum
-    bool half_rate_row;
+    Size size;                // of the band
+    int64_t rows;             // of its half spectrum that are not 0
+    bool has_half_rate_row;
   };
 
-  Band band_of_level(int level) const { return {level_size(p_, level), support_of(p_, level), false}; }
-  Band whole_image() const { return {{p_.height, p_.width}, {p_.height, p_.width}, p_.height % 2 == 0}; }
-
-  size_t plane_size(int64_t height, int64_t width) const {
-    return static_cast<size_t>(ceil_to(half_rows(height), lanes_) * 2 * ceil_to(width, lanes_));
+  Band band_of_level(int level) const {
+    return {level_size(p_, level), half_rows(support_of(p_, level).height), false};
   }
-  size_t table_size() const {
-    const int64_t columns = p_.masks == Masks::lut ? p_.width : p_.width / 2 + 1;
-    return static_cast<size_t>(ceil_to(half_rows(p_.height), lanes_) * columns);
+  Band whole_image() const {
+    return {{p_.height, p_.width}, half_rows(p_.height), p_.height % 2 == 0};
   }
 
-  // Runs a kernel over [0, n), in pieces that are worth a thread; each iteration costs `cost` vectors.
+  // Numbers of half a spectrum of the image.
+  int64_t spectrum_size() const { return 2 * ceil_to(half_rows(p_.height), lanes_) * ceil_to(p_.width, lanes_); }
+
+  Tiles<T> tiles_in_scratch(const Band& band, T* scratch) const {
+    return {scratch, ceil_to(band.rows, lanes_) * 2 * lanes_, 2 * lanes_, lanes_, band.has_half_rate_row};
+  }
+  int64_t tiles_size(const Band& band) const {
+    return 2 * ceil_to(band.rows, lanes_) * ceil_to(band.size.width, lanes_);
+  }
+  // Of the tiles of one real image or band, or of both parts of a complex band that cannot hold its own.
+  int64_t scratch_size() const {
+    int64_t size = tiles_size(whole_image());
+    for (int level = 0; p_.analytic && level < p_.levels; ++level)
+      if (!fits_in_band(band_of_level(level))) size = std::max(size, 2 * tiles_size(band_of_level(level)));
+    return size;
+  }
+  // In the memory of an interleaved complex band: rows 2 ky hold the real, rows 2 ky - 1 the imaginary parts.
+  Tiles<T> tiles_in_band(const Band& band, T* image) const {
+    const int64_t row = 2 * band.size.width;
+    return {image, 2 * lanes_, 2 * row, -row, false};
+  }
+  bool fits_in_band(const Band& band) const {
+    return band.size.width % lanes_ == 0 && 2 * ceil_to(band.rows, lanes_) <= band.size.height;
+  }
+
+  // Runs a kernel over [0, n), in pieces that are worth a thread; each iteration is a transform of V times `length`.
   template <typename Kernel, typename Arguments>
-  void run(Kernel kernel, const Arguments& arguments, int64_t n, int64_t cost, int64_t length) const {
-    parallel_for(executor_, 0, n, ceil_div(2048, cost), [&](int64_t begin, int64_t end) {
-      const Scratch<T> work(static_cast<size_t>(4 * ceil_to(length, lanes_) * lanes_));
-      kernel(arguments, work.get(), begin, end);
+  void run(Kernel kernel, const Arguments& arguments, int64_t n, int64_t length) const {
+    parallel_for(executor_, 0, n, ceil_div(2048, length), [&](int64_t begin, int64_t end) {
+      kernel(arguments, thread_work<T>(static_cast<size_t>(4 * ceil_to(length, lanes_) * lanes_)), begin, end);
     });
   }
 
-  Filter<T> radial_filter(Kind kind, int level, double scale, T* table) const;
-  Filter<T> oriented(Filter<T> radial, int level, int orientation, bool hilbert) const;
-  template <typename Value>
-  Filter<T> tabulated(int level, bool symmetric, T* table, Value value) const;
-  Filter<T> residual_filter(Kind kind, double scale, T* table) const;
-  template <typename Call>
-  void for_each_band(int level, uint32_t subset, double scale, bool hilbert_too, T* table, Call call) const;
-  void split_first_row(Filter<T>& filter, double scale, T* spectrum, T* values) const;
-
   void forward(const Band&, const T* image, int parts, int part, T* tiles, T* spectrum, const Filter<T>&) const;
-  void inverse_rows(const Band&, const T* spectrum, const Filter<T>&, T* tiles) const;
-  void inverse_columns(const Band&, const T* tiles, const T* hilbert_tiles, T* image) const;
+  void inverse_rows(const Band&, const T* spectrum, const Filter<T>&, const Tiles<T>& tiles) const;
+  void inverse_columns(const Band&, const Tiles<T>& tiles, const T* hilbert_tiles, T* image) const;
+  void inverse(const Band&, const T* spectrum, const Filter<T>&, T* tiles, T* image) const;
+  void analyse_complex_band(int level, int orientation, const T* spectrum, T* tiles, T* image,
+                            std::vector<T>& table) const;
 
   const Pyramid& p_;
-  const MaskParameters<double> masks_;
+  const FilterBank<T>& filters_;
   const FreqKernels<T>& k_;
   const Executor& executor_;
   const int64_t lanes_;
 };
 
 template <typename T>
-Filter<T> Transform<T>::radial_filter(Kind kind, int level, double scale, T* values) const {
-  const bool is_band = kind == Kind::band;
-  const Size support = support_of(p_, level);
-  RadialTable<T> table;
-  table.kind = kind;
-  table.level = level;
-  table.overlap = masks_.overlap;
-  table.order = is_band ? p_.order : 0;
-  table.x_step = static_cast<T>(masks_.step_x);
-  table.y_step = static_cast<T>(masks_.step_y);
-  table.inverse_width = static_cast<T>(masks_.inverse_width);
-  table.unit = static_cast<T>(std::ldexp(1.0, -level));
-  // Half, because columns_forward gives twice the spectrum.
-  table.scale = static_cast<T>(0.5 * scale * (is_band ? masks_.gain : 1.0));
-  table.half_width = support.width / 2;
-  table.values = values;
-  const int64_t blocks = ceil_div(half_rows(support.height), lanes_);
-  parallel_for(executor_, 0, blocks, ceil_div(1024, table.half_width + 1),
-               [&](int64_t begin, int64_t end) { k_.radial_table(table, begin, end); });
-  Filter<T> filter;
-  filter.table = values;
-  filter.half_width = table.half_width;
-  filter.columns = table.half_width + 1;
-  return filter;
-}
-
-template <typename T>
-Filter<T> Transform<T>::oriented(Filter<T> filter, int level, int orientation, bool hilbert) const {
-  filter.cosine = static_cast<T>(std::ldexp(masks_.cosine[orientation] * masks_.step_x, level));
-  filter.sine = static_cast<T>(std::ldexp(masks_.sine[orientation] * masks_.step_y, level));
-  filter.order = p_.order;
-  filter.quarter_turns = (p_.order + hilbert) % 4;
-  filter.hilbert = hilbert;
-  return filter;
-}
-
-// A filter from value(kx, ky) at every frequency.
-template <typename T>
-template <typename Value>
-Filter<T> Transform<T>::tabulated(int level, bool symmetric, T* table, Value value) const {
-  const Size support = support_of(p_, level);
-  Filter<T> filter;
-  filter.table = table;
-  filter.half_width = support.width / 2;
-  filter.columns = symmetric ? filter.half_width + 1 : support.width;
-  filter.symmetric = symmetric;
-  parallel_for(executor_, 0, ceil_to(half_rows(support.height), lanes_), ceil_div(512, filter.columns),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t ky = begin; ky < end; ++ky) {
-                   T* const row = table + ky / lanes_ * filter.columns * lanes_ + ky % lanes_;
-                   for (int64_t k = 0; k < filter.columns; ++k)
-                     row[k * lanes_] = static_cast<T>(0.5 * value(symmetric ? k : signed_index(k, filter.columns), ky));
-                 }
-               });
-  return filter;
-}
-
-template <typename T>
-Filter<T> Transform<T>::residual_filter(Kind kind, double scale, T* table) const {
-  const int level = kind == Kind::lowpass ? p_.levels : 0;
-  if (p_.masks == Masks::exact) return radial_filter(kind, level, scale, table);
-  return tabulated(level, true, table, [&](int64_t kx, int64_t ky) {
-    const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
-    return scale * (kind == Kind::lowpass ? lowpass_mask(at) : highpass_mask(at));
-  });
-}
-
-// call(orientation, is it the Hilbert transform?, filter) for the bands of a level.
-template <typename T>
-template <typename Call>
-void Transform<T>::for_each_band(int level, uint32_t subset, double scale, bool hilbert_too, T* table,
-                                 Call call) const {
-  if ((subset & ((2u << p_.order) - 1)) == 0) return;
-  Filter<T> radial;
-  if (p_.masks == Masks::exact) radial = radial_filter(Kind::band, level, scale, table);
-  for (int b = 0; b < p_.orientations(); ++b) {
-    if ((subset >> b & 1) == 0) continue;
-    for (const bool hilbert : {false, true}) {
-      if (hilbert && !hilbert_too) continue;
-      if (p_.masks == Masks::exact) {
-        call(b, hilbert, oriented(radial, level, b, hilbert));
-        continue;
-      }
-      Filter<T> filter = tabulated(level, false, table, [&](int64_t kx, int64_t ky) {
-        const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
-        const Oriented<double> mask = oriented_mask(at, radial_mask(at, level), b);
-        return scale * (hilbert ? mask.hilbert : mask.band);
-      });
-      filter.quarter_turns = (p_.order + hilbert) % 4;
-      call(b, hilbert, filter);
-    }
-  }
-}
-
-template <typename T>
-void Transform<T>::forward(const Band& band, const T* image, int parts, int part, T* tiles, T* spectrum,
+void Transform<T>::forward(const Band& band, const T* image, int parts, int part, T* scratch, T* spectrum,
                            const Filter<T>& filter) const {
   const auto [height, width] = band.size;
-  const int64_t rows = half_rows(band.support.height);
-  const ColumnsForward<T> columns{plan_of<T>(height), image, width, parts, part, rows, band.half_rate_row, tiles};
-  run(k_.columns_forward, columns, ceil_div(width, 2 * lanes_), height, height);
-  const RowsForward<T> along{plan_of<T>(width), tiles, filter, spectrum, p_.width};
-  run(k_.rows_forward, along, ceil_div(rows, lanes_), width, width);
+  const Tiles<T> tiles = tiles_in_scratch(band, scratch);
+  const ColumnsForward<T> columns{plan_of<T>(height), image, width, parts, part, band.rows, tiles};
+  run(k_.columns_forward, columns, ceil_div(width, 2 * lanes_), height);
+  const RowsForward<T> rows{plan_of<T>(width), tiles, filter, spectrum, p_.width};
+  run(k_.rows_forward, rows, ceil_div(band.rows, lanes_), width);
 }
 
 template <typename T>
-void Transform<T>::inverse_rows(const Band& band, const T* spectrum, const Filter<T>& filter, T* tiles) const {
+void Transform<T>::inverse_rows(const Band& band, const T* spectrum, const Filter<T>& filter,
+                                const Tiles<T>& tiles) const {
   const RowsInverse<T> rows{plan_of<T>(band.size.width), spectrum, p_.width, filter, tiles};
-  run(k_.rows_inverse, rows, ceil_div(half_rows(band.support.height), lanes_), band.size.width, band.size.width);
+  run(k_.rows_inverse, rows, ceil_div(band.rows, lanes_), band.size.width);
 }
 
 template <typename T>
-void Transform<T>::inverse_columns(const Band& band, const T* tiles, const T* hilbert_tiles, T* image) const {
+void Transform<T>::inverse_columns(const Band& band, const Tiles<T>& tiles, const T* hilbert_tiles, T* image) const {
   const auto [height, width] = band.size;
-  const ColumnsInverse<T> columns{plan_of<T>(height), tiles, hilbert_tiles, half_rows(band.support.height),
-                                  band.half_rate_row, image, width};
-  run(k_.columns_inverse, columns, ceil_div(width, hilbert_tiles == nullptr ? 2 * lanes_ : lanes_), height, height);
+  const ColumnsInverse<T> columns{plan_of<T>(height), tiles, hilbert_tiles, band.rows, image, width};
+  run(k_.columns_inverse, columns, ceil_div(width, hilbert_tiles == nullptr ? 2 * lanes_ : lanes_), height);
 }
 
-// Rows 0 and h/2 share a lane, but the highpass residual's mask differs between them (it is 1 on row h/2). This applies
-// the masks to that lane of the spectrum, and makes the table pass it on.
 template <typename T>
-void Transform<T>::split_first_row(Filter<T>& filter, double scale, T* spectrum, T* values) const {
-  const int64_t n = p_.width;
-  const T half_rate = static_cast<T>(0.5 * scale);
-  const auto at = [&](int64_t k, int part) -> T& { return spectrum[(2 * k + part) * lanes_]; };
-  for (int64_t k = 0; k <= n / 2; ++k) {
-    const int64_t mirror = k == 0 ? 0 : n - k;
-    const T re = at(k, 0), im = at(k, 1), mirror_re = at(mirror, 0), mirror_im = at(mirror, 1);
-    const T mean = (values[k * lanes_] + half_rate) / 2, difference = (values[k * lanes_] - half_rate) / 2;
-    at(k, 0) = mean * re + difference * mirror_re;
-    at(k, 1) = mean * im - difference * mirror_im;
-    at(mirror, 0) = mean * mirror_re + difference * re;
-    at(mirror, 1) = mean * mirror_im - difference * im;
-    values[k * lanes_] = 1;
-  }
-  filter.table = values;
+void Transform<T>::inverse(const Band& band, const T* spectrum, const Filter<T>& filter, T* scratch, T* image) const {
+  const Tiles<T> tiles = tiles_in_scratch(band, scratch);
+  inverse_rows(band, spectrum, filter, tiles);
+  inverse_columns(band, tiles, nullptr, image);
+}
+
+// `scratch` is for the tiles of both parts where they do not fit into the band.
+template <typename T>
+void Transform<T>::analyse_complex_band(int level, int b, const T* spectrum, T* scratch, T* image,
+                                        std::vector<T>& table) const {
+  const Band band = band_of_level(level);
+  const Tiles<T> tiles = fits_in_band(band) ? tiles_in_band(band, image) : tiles_in_scratch(band, scratch);
+  Tiles<T> hilbert_tiles = tiles;
+  hilbert_tiles.data += fits_in_band(band) ? lanes_ : tiles_size(band);
+  inverse_rows(band, spectrum, filters_.band(level, b, false, table, executor_), tiles);
+  inverse_rows(band, spectrum, filters_.band(level, b, true, table, executor_), hilbert_tiles);
+  inverse_columns(band, tiles, hilbert_tiles.data, image);
 }
 
 template <typename T>
 void Transform<T>::analyse(const T* image, const Coefficients<T>& out, int64_t item) const {
   const Band whole = whole_image();
-  const size_t plane = plane_size(p_.height, p_.width);
-  const Scratch<T> spectrum(plane), tiles(plane), table(table_size());
-  const Scratch<T> hilbert_tiles(p_.analytic ? plane : 0);
-  forward(whole, image, 1, 0, tiles.get(), spectrum.get(), {});
+  const Scratch<T> scratch(static_cast<size_t>(spectrum_size() + scratch_size()));
+  T* const spectrum = scratch.get();
+  T* const tiles = spectrum + spectrum_size();
+  std::vector<T> table;
+  forward(whole, image, 1, 0, tiles, spectrum, {});
   for (int level = 0; level < p_.levels; ++level) {
-    if (out.bands[level] == nullptr) continue;
     const Band band = band_of_level(level);
     const int64_t size = band.size.height * band.size.width * (p_.analytic ? 2 : 1);
-    for_each_band(level, out.band_subset[level], out.band_scale[level], p_.analytic, table.get(),
-                  [&](int b, bool hilbert, const Filter<T>& filter) {
-                    inverse_rows(band, spectrum.get(), filter, hilbert ? hilbert_tiles.get() : tiles.get());
-                    if (hilbert == p_.analytic)
-                      inverse_columns(band, tiles.get(), hilbert ? hilbert_tiles.get() : nullptr,
-                                      out.bands[level] + (item * p_.orientations() + b) * size);
-                  });
+    for (int b = 0; b < p_.orientations(); ++b) {
+      if (out.bands[level] == nullptr || (out.band_subset[level] >> b & 1) == 0) continue;
+      T* const to = out.bands[level] + (item * p_.orientations() + b) * size;
+      if (p_.analytic)
+        analyse_complex_band(level, b, spectrum, tiles, to, table);
+      else
+        inverse(band, spectrum, filters_.band(level, b, false, table, executor_), tiles, to);
+    }
   }
   if (out.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);
-    inverse_rows(band, spectrum.get(), residual_filter(Kind::lowpass, out.lowpass_scale, table.get()), tiles.get());
-    inverse_columns(band, tiles.get(), nullptr, out.lowpass + item * band.size.height * band.size.width);
+    inverse(band, spectrum, filters_.lowpass(), tiles, out.lowpass + item * band.size.height * band.size.width);
   }
   if (out.highpass == nullptr) return;
-  Filter<T> filter = residual_filter(Kind::highpass, out.highpass_scale, table.get());
-  split_first_row(filter, out.highpass_scale, spectrum.get(), table.get());
-  inverse_rows(whole, spectrum.get(), filter, tiles.get());
-  inverse_columns(whole, tiles.get(), nullptr, out.highpass + item * p_.height * p_.width);
+  filters_.filter_first_row(spectrum);
+  inverse(whole, spectrum, filters_.highpass(), tiles, out.highpass + item * p_.height * p_.width);
 }
 
 template <typename T>
 void Transform<T>::synthesise(const Coefficients<const T>& in, int64_t item, T* image) const {
   const Band whole = whole_image();
-  const size_t plane = plane_size(p_.height, p_.width);
-  const Scratch<T> spectrum(plane), tiles(plane), table(table_size());
-  std::memset(spectrum.get(), 0, plane * sizeof(T));
+  const Scratch<T> scratch(static_cast<size_t>(spectrum_size() + scratch_size()));
+  T* const spectrum = scratch.get();
+  T* const tiles = spectrum + spectrum_size();
+  std::vector<T> table;
+  std::fill(spectrum, tiles, T(0));
   const auto add = [&](const Band& band, const T* coefficients, int parts, int part, Filter<T> filter) {
-    filter.quarter_turns = (4 - filter.quarter_turns) % 4;
-    forward(band, coefficients, parts, part, tiles.get(), spectrum.get(), filter);
+    filter.quarter_turns = (4 - filter.quarter_turns) % 4;  // the adjoint's
+    forward(band, coefficients, parts, part, tiles, spectrum, filter);
   };
   if (in.highpass != nullptr) {
-    Filter<T> filter = residual_filter(Kind::highpass, in.highpass_scale, table.get());
-    std::vector<T> first_row;
-    for (int64_t k = 0; k <= filter.half_width; ++k) {
-      first_row.push_back(table[static_cast<size_t>(k * lanes_)]);
-      table[static_cast<size_t>(k * lanes_)] = 1;
-    }
-    add(whole, in.highpass + item * p_.height * p_.width, 1, 0, filter);
-    for (int64_t k = 0; k <= filter.half_width; ++k)
-      table[static_cast<size_t>(k * lanes_)] = first_row[static_cast<size_t>(k)];
-    split_first_row(filter, in.highpass_scale, spectrum.get(), table.get());
+    add(whole, in.highpass + item * p_.height * p_.width, 1, 0, filters_.highpass());
+    filters_.filter_first_row(spectrum);
   }
+  const int parts = p_.analytic ? 2 : 1;
   for (int level = 0; level < p_.levels; ++level) {
-    if (in.bands[level] == nullptr) continue;
     const Band band = band_of_level(level);
-    const int parts = p_.analytic ? 2 : 1;
     const int64_t size = band.size.height * band.size.width * parts;
-    for_each_band(level, in.band_subset[level], in.band_scale[level], p_.analytic && !in.real_part_only, table.get(),
-                  [&](int b, bool hilbert, const Filter<T>& filter) {
-                    add(band, in.bands[level] + (item * p_.orientations() + b) * size, parts, hilbert, filter);
-                  });
+    for (int b = 0; b < p_.orientations(); ++b) {
+      if (in.bands[level] == nullptr || (in.band_subset[level] >> b & 1) == 0) continue;
+      for (int part = 0; part < (in.real_part_only ? 1 : parts); ++part)
+        add(band, in.bands[level] + (item * p_.orientations() + b) * size, parts, part,
+            filters_.band(level, b, part == 1, table, executor_));
+    }
   }
   if (in.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);
-    add(band, in.lowpass + item * band.size.height * band.size.width, 1, 0,
-        residual_filter(Kind::lowpass, in.lowpass_scale, table.get()));
+    add(band, in.lowpass + item * band.size.height * band.size.width, 1, 0, filters_.lowpass());
   }
-  inverse_rows(whole, spectrum.get(), {}, tiles.get());
-  inverse_columns(whole, tiles.get(), nullptr, image);
+  inverse(whole, spectrum, {}, tiles, image);
 }
 
 // Small images of a batch are one thread's each; larger ones are shared by all threads, one after another.
-template <typename Call>
-void for_each_image(const Pyramid& p, int64_t batch, const Executor& executor, Call call) {
+template <typename T, typename C, typename Call>
+void for_each_image(const Pyramid& p, const Coefficients<C>& coefficients, int64_t batch, const Executor& executor,
+                    Call call) {
   constexpr int64_t small = 1 << 16;
+  const FilterBank<T> filters(p, coefficients, kernels<T>(), executor);
   if (batch == 1 || p.height * p.width > small) {
-    for (int64_t item = 0; item < batch; ++item) call(item, executor);
+    const Transform<T> transform(p, filters, executor);
+    for (int64_t item = 0; item < batch; ++item) call(transform, item);
     return;
   }
   parallel_for(executor, 0, batch, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) call(item, serial_executor());
+    const Executor serial = serial_executor();
+    const Transform<T> transform(p, filters, serial);
+    for (int64_t item = begin; item < end; ++item) call(transform, item);
   });
 }
 
@@ -441,16 +352,16 @@ bool has_fused_transform(const Pyramid& pyramid) {
 template <typename T>
 void analysis(const Pyramid& pyramid, const T* image, int64_t batch, const Coefficients<T>& out,
               const Executor& executor) {
-  for_each_image(pyramid, batch, executor, [&](int64_t item, const Executor& inner) {
-    Transform<T>(pyramid, inner).analyse(image + item * pyramid.height * pyramid.width, out, item);
+  for_each_image<T>(pyramid, out, batch, executor, [&](const Transform<T>& transform, int64_t item) {
+    transform.analyse(image + item * pyramid.height * pyramid.width, out, item);
   });
 }
 
 template <typename T>
 void synthesis(const Pyramid& pyramid, const Coefficients<const T>& in, int64_t batch, T* image,
                const Executor& executor) {
-  for_each_image(pyramid, batch, executor, [&](int64_t item, const Executor& inner) {
-    Transform<T>(pyramid, inner).synthesise(in, item, image + item * pyramid.height * pyramid.width);
+  for_each_image<T>(pyramid, in, batch, executor, [&](const Transform<T>& transform, int64_t item) {
+    transform.synthesise(in, item, image + item * pyramid.height * pyramid.width);
   });
 }
 

@@ -59,9 +59,10 @@ template <typename T>
 void radial_table(const RadialTable<T>& table, int64_t begin, int64_t end) {
   using V = typename Vector<T>::type;
   for (int64_t block = begin; block < end; ++block) {
-    T* const values = table.values + block * (table.half_width + 1) * kLanes<T>;
+    const int64_t columns = table.half_width + 1;
+    T* const values = table.values + block * (columns + 1) * kLanes<T>;
     const V y = lane_index<T>(block * kLanes<T>) * table.y_step;
-    for (int64_t k = 0; k <= table.half_width; ++k) {
+    for (int64_t k = 0; k < columns; ++k) {
       const T x = static_cast<T>(k) * table.x_step;
       V square = y * y + x * x;
       const bool has_dc = block == 0 && k == 0;  // of radius 0, where no direction exists
@@ -73,6 +74,7 @@ void radial_table(const RadialTable<T>& table, int64_t begin, int64_t end) {
       for (int i = 0; i < table.order; ++i) value *= inverse;
       store(values + k * kLanes<T>, value);
     }
+    store(values + columns * kLanes<T>, V{});
   }
 }
 
@@ -80,28 +82,25 @@ void radial_table(const RadialTable<T>& table, int64_t begin, int64_t end) {
 template <typename T>
 struct BlockFilter {
   using V = typename Vector<T>::type;
+  const FilterColumn<T>* columns;
   const T* table;
-  const T* negative;  // where the column of kx = 0 would be, if columns went on to the left
-  int64_t negative_step, half_width;
-  V rise;  // y sine
-  T cosine, sign;
+  V rise, cosine;  // y sine; of one step of kx
+  T sign;
   int order;
   bool hilbert;
 
   BlockFilter(const Filter<T>& filter, int64_t block)
-      : table(filter.table + block * filter.columns * kLanes<T>),
-        negative(table + (filter.symmetric ? 0 : filter.columns) * kLanes<T>),
-        negative_step(filter.symmetric ? -kLanes<T> : kLanes<T>),
-        half_width(filter.half_width),
+      : columns(filter.columns),
+        table(filter.table + block * filter.table_width * kLanes<T>),
         rise(lane_index<T>(block * kLanes<T>) * filter.sine),
-        cosine(filter.cosine),
+        cosine(V{} + filter.cosine),
         sign(filter.quarter_turns & 2 ? T(-1) : T(1)),
         order(filter.order),
         hilbert(filter.hilbert) {}
 
-  GENIMG_INLINE_LAMBDA V at(int64_t k) const {
-    const V c = rise + static_cast<T>(k) * cosine;
-    V value = load<V>(k < 0 ? negative + k * negative_step : table + k * kLanes<T>) * sign;
+  GENIMG_INLINE_LAMBDA V at(const FilterColumn<T>& column) const {
+    const V c = rise + cosine * column.kx;
+    V value = load<V>(table + column.table * int64_t(kLanes<T>)) * sign;
     for (int i = 0; i < order; ++i) value *= c;
     if (hilbert) value *= c > T(0) ? V{} + T(1) : (c < T(0) ? V{} - T(1) : V{});
     return value;
@@ -117,15 +116,8 @@ GENIMG_HD ComplexVector<T> filtered(ComplexVector<T> a, V mask) {
 
 // ---- rows: transforms along x, lanes are V frequencies ky ----
 
-// The squares of V x V numbers that an array of V-lane vectors consists of change places with the columns of tiles.
-template <typename T>
-GENIMG_HD void transpose_complex(const T* from, T* to) {
-  transpose(from, kStep<T>, to, kStep<T>);
-  transpose(from + kLanes<T>, kStep<T>, to + kLanes<T>, kStep<T>);
-}
-
-// Runs of butterflies whose elements are whole tiles: V of them where the parts are multiples of V, else all.
-// move(tile's column, position in `staged`) is called for each tile of the run.
+// Runs of butterflies of the whole pass whose elements are whole tiles: V of them where the parts are multiples of V,
+// else all.
 template <typename T, typename Pass>
 struct Runs {
   int64_t length, part, tiles;
@@ -135,19 +127,26 @@ struct Runs {
         part(pass.part),
         tiles((length * Pass::radix + kLanes<T> - 1) / kLanes<T>) {}
 
-  // Of the i-th tile of the run that begins with butterfly j.
-  int64_t column(int64_t j, int64_t i) const { return length == part ? i * kLanes<T> : j + i * part; }
+  // Which block of columns the i-th tile is, of the run that begins with butterfly j.
+  int64_t block_of(int64_t j, int64_t i) const { return length == part ? i : (j + i * part) / kLanes<T>; }
 };
 
 template <typename T, typename Store>
-GENIMG_HD void forward_block(const FftPlan<T>& plan, const T* tiles, T* work, Store store_at) {
+GENIMG_HD void forward_block(const RowsForward<T>& rows, int64_t block, T* work, Store store_at) {
+  const FftPlan<T>& plan = *rows.plan;
+  const Tiles<T>& tiles = rows.tiles;
+  const T* const first_row = tiles.data + block * kLanes<T> * tiles.row;
   T* const staged = work + block_size<T>(plan.n);
   with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
     constexpr int R = decltype(pass)::radix;
     const Runs<T, decltype(pass)> runs(pass);
     for (int64_t first = 0; first < pass.part; first += runs.length) {
-      for (int64_t i = 0; i < runs.tiles; ++i)
-        transpose_complex(tiles + runs.column(first, i) * kStep<T>, staged + i * kLanes<T> * kStep<T>);
+      for (int64_t i = 0; i < runs.tiles; ++i) {
+        const T* const tile = first_row + runs.block_of(first, i) * tiles.block;
+        T* const to = staged + i * kLanes<T> * kStep<T>;
+        transpose(tile, tiles.row, to, kStep<T>);
+        transpose(tile + tiles.imaginary, tiles.row, to + kLanes<T>, kStep<T>);
+      }
       for (int64_t j = 0; j < runs.length; ++j) {
         ComplexVector<T> x[R];
 #pragma GCC unroll 8
@@ -160,35 +159,35 @@ GENIMG_HD void forward_block(const FftPlan<T>& plan, const T* tiles, T* work, St
 }
 
 template <bool odd_turns, typename T>
-void forward_block_filtered(const RowsForward<T>& rows, int64_t block, const T* tiles, T* spectrum, T* work) {
+void forward_block_filtered(const RowsForward<T>& rows, int64_t block, T* spectrum, T* work) {
   const BlockFilter<T> filter(rows.filter, block);
-  const int64_t n = rows.plan->n, width = rows.spectrum_width;
-  forward_block(*rows.plan, tiles, work, [&](int64_t i, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
-    const int64_t k = signed_index(i, n);
-    if ((k < 0 ? -k : k) > filter.half_width) return;
-    T* const at = spectrum + (k < 0 ? k + width : k) * kStep<T>;
-    store_complex(at, load_complex(at) + filtered<odd_turns>(x, filter.at(k)));
+  forward_block(rows, block, work, [&](int64_t i, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
+    const FilterColumn<T>& column = filter.columns[i];
+    T* const at = spectrum + column.spectrum * int64_t(kStep<T>);
+    store_complex(at, load_complex(at) + filtered<odd_turns>(x, filter.at(column)));
   });
 }
 
 template <typename T>
 void rows_forward(const RowsForward<T>& rows, T* work, int64_t begin, int64_t end) {
   for (int64_t block = begin; block < end; ++block) {
-    const T* const tiles = rows.tiles + block * block_size<T>(rows.plan->n);
     T* const spectrum = rows.spectrum + block * block_size<T>(rows.spectrum_width);
     if (rows.filter.table == nullptr)
-      forward_block(*rows.plan, tiles, work, [=](int64_t k, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
+      forward_block(rows, block, work, [=](int64_t k, ComplexVector<T> x) GENIMG_INLINE_LAMBDA {
         store_complex(spectrum + k * kStep<T>, x);
       });
     else if (rows.filter.quarter_turns & 1)
-      forward_block_filtered<true>(rows, block, tiles, spectrum, work);
+      forward_block_filtered<true>(rows, block, spectrum, work);
     else
-      forward_block_filtered<false>(rows, block, tiles, spectrum, work);
+      forward_block_filtered<false>(rows, block, spectrum, work);
   }
 }
 
 template <typename T, typename Load>
-GENIMG_HD void inverse_block(const FftPlan<T>& plan, T* tiles, T* work, Load load_at) {
+GENIMG_HD void inverse_block(const RowsInverse<T>& rows, int64_t block, T* work, Load load_at) {
+  const FftPlan<T>& plan = *rows.plan;
+  const Tiles<T>& tiles = rows.tiles;
+  T* const first_row = tiles.data + block * kLanes<T> * tiles.row;
   T* const staged = work + block_size<T>(plan.n);
   prepare_parts<T>(plan, work, load_at);
   with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
@@ -203,20 +202,26 @@ GENIMG_HD void inverse_block(const FftPlan<T>& plan, T* tiles, T* work, Load loa
 #pragma GCC unroll 8
         for (int q = 0; q < R; ++q) store_complex(staged + (j + q * runs.length) * kStep<T>, swapped(x[q]));
       }
-      for (int64_t i = 0; i < runs.tiles; ++i)
-        transpose_complex(staged + i * kLanes<T> * kStep<T>, tiles + runs.column(first, i) * kStep<T>);
+      for (int64_t i = 0; i < runs.tiles; ++i) {
+        const T* const from = staged + i * kLanes<T> * kStep<T>;
+        T* const tile = first_row + runs.block_of(first, i) * tiles.block;
+        transpose(from, kStep<T>, tile, tiles.row);
+        if (block > 0 || tiles.has_half_rate_row)
+          transpose(from + kLanes<T>, kStep<T>, tile + tiles.imaginary, tiles.row);
+        else
+          transpose<T, 1>(from + kLanes<T>, kStep<T>, tile + tiles.imaginary, tiles.row);
+      }
     }
   });
 }
 
 template <bool odd_turns, typename T>
-void inverse_block_filtered(const RowsInverse<T>& rows, int64_t block, const T* spectrum, T* tiles, T* work) {
+void inverse_block_filtered(const RowsInverse<T>& rows, int64_t block, const T* spectrum, T* work) {
   const BlockFilter<T> filter(rows.filter, block);
-  const int64_t n = rows.plan->n, width = rows.spectrum_width;
-  inverse_block(*rows.plan, tiles, work, [&](int64_t i) GENIMG_INLINE_LAMBDA {
-    const int64_t k = signed_index(i, n);
-    if ((k < 0 ? -k : k) > filter.half_width) return ComplexVector<T>{};
-    return swapped(filtered<odd_turns>(load_complex(spectrum + (k < 0 ? k + width : k) * kStep<T>), filter.at(k)));
+  inverse_block(rows, block, work, [&](int64_t i) GENIMG_INLINE_LAMBDA {
+    const FilterColumn<T>& column = filter.columns[i];
+    return swapped(
+        filtered<odd_turns>(load_complex(spectrum + column.spectrum * int64_t(kStep<T>)), filter.at(column)));
   });
 }
 
@@ -224,172 +229,225 @@ template <typename T>
 void rows_inverse(const RowsInverse<T>& rows, T* work, int64_t begin, int64_t end) {
   for (int64_t block = begin; block < end; ++block) {
     const T* const spectrum = rows.spectrum + block * block_size<T>(rows.spectrum_width);
-    T* const tiles = rows.tiles + block * block_size<T>(rows.plan->n);
     if (rows.filter.table == nullptr)
-      inverse_block(*rows.plan, tiles, work,
-                    [=](int64_t k) GENIMG_INLINE_LAMBDA { return swapped(load_complex(spectrum + k * kStep<T>)); });
+      inverse_block(rows, block, work, [=](int64_t k) GENIMG_INLINE_LAMBDA {
+        return swapped(load_complex(spectrum + k * kStep<T>));
+      });
     else if (rows.filter.quarter_turns & 1)
-      inverse_block_filtered<true>(rows, block, spectrum, tiles, work);
+      inverse_block_filtered<true>(rows, block, spectrum, work);
     else
-      inverse_block_filtered<false>(rows, block, spectrum, tiles, work);
+      inverse_block_filtered<false>(rows, block, spectrum, work);
   }
 }
 
 // ---- columns: transforms along y, lanes are V columns; two real blocks A, B of columns make one complex A + i B ----
 
-// Row ky of tiles that begin with a certain column of tiles.
-template <typename T>
-GENIMG_HD int64_t tile_row(int64_t ky, int64_t block_stride) {
-  const uint64_t row = static_cast<uint64_t>(ky);
-  return static_cast<int64_t>(row / kLanes<T>) * block_stride + static_cast<int64_t>(row % kLanes<T>) * kStep<T>;
-}
-
 // One part of V pixels, zero from `count` on.
 template <typename T>
-GENIMG_HD typename Vector<T>::type load_pixels(const T* image, int parts, int part, int64_t count) {
-  using V = typename Vector<T>::type;
-  if (count >= kLanes<T>) {
-    if (parts == 1) return load<V>(image);
-    const V a = load<V>(image), b = load<V>(image + kLanes<T>);
-    return part == 0 ? even_lanes(a, b) : odd_lanes(a, b);
-  }
-  V v = {};
-  for (int64_t i = 0; i < count; ++i) v[i] = image[i * parts + part];
+GENIMG_HD typename Vector<T>::type load_some(const T* image, int parts, int part, int64_t count) {
+  typename Vector<T>::type v = {};
+  for (int64_t i = 0; i < count && i < kLanes<T>; ++i) v[i] = image[i * parts + part];
   return v;
 }
 
 template <typename T>
-GENIMG_HD void store_numbers(T* to, typename Vector<T>::type v, int64_t count) {
-  if (count >= kLanes<T>) return store(to, v);
-  for (int64_t i = 0; i < count; ++i) to[i] = v[i];
+GENIMG_HD void store_some(T* to, typename Vector<T>::type v, int64_t count) {
+  for (int64_t i = 0; i < count && i < kLanes<T>; ++i) to[i] = v[i];
 }
 
-// The half spectra of A and B from z[k] and z[h-k], to their tiles; `has_second`: is there a B?
-template <typename T>
+// The half spectra of A and B from z[k] and z[h-k].
+template <typename T, bool has_second>
 struct PairSplitter {
-  T* tiles;
-  int64_t stride, rows;
-  bool has_second;
+  const Tiles<T>& tiles;
+  T* first_row;
+  int64_t rows;
 
   GENIMG_INLINE_LAMBDA void put(int64_t ky, ComplexVector<T> a, ComplexVector<T> b) const {
-    T* const at = tiles + tile_row<T>(ky, stride);
-    store_complex(at, a);
-    if (has_second) store_complex(at + kLanes<T> * kStep<T>, b);
+    T* const at = first_row + ky * tiles.row;
+    store(at, a.re);
+    store(at + tiles.imaginary, a.im);
+    if (!has_second) return;
+    store(at + tiles.block, b.re);
+    store(at + tiles.block + tiles.imaginary, b.im);
   }
   GENIMG_INLINE_LAMBDA void split(int64_t ky, ComplexVector<T> z, ComplexVector<T> mirror) const {
-    if (ky >= rows) return;
-    put(ky, {z.re + mirror.re, z.im - mirror.im}, {z.im + mirror.im, mirror.re - z.re});
+    if (ky < rows) put(ky, {z.re + mirror.re, z.im - mirror.im}, {z.im + mirror.im, mirror.re - z.re});
   }
 };
 
 // The butterflies of the whole pass two by two, j and part - j: their elements are each other's mirror images.
-template <typename T, typename Pass>
-GENIMG_HD void split_pairs(const Pass& pass, int64_t n, bool half_rate_row, const PairSplitter<T>& to) {
+template <typename T, typename Pass, typename Splitter>
+GENIMG_HD void split_pairs(const Pass& pass, int64_t n, const Splitter& to) {
   constexpr int R = Pass::radix;
   ComplexVector<T> x[R], y[R], half = {};
-  const auto split_all = [&](int64_t j, const ComplexVector<T>* mirror, int shift) GENIMG_INLINE_LAMBDA {
-#pragma GCC unroll 8
-    for (int q = 0; q < R; ++q) {
-      const int64_t k = j + q * pass.part;
-      const int m = (2 * R - shift - q) % R;
-      if (2 * k < n && k > 0) to.split(k, x[q], mirror[m]);
-      if (2 * k > n && mirror != x) to.split(n - k, mirror[m], x[q]);
-      if (2 * k == n && half_rate_row) half = x[q];
-    }
-  };
   for (int64_t j = 1; 2 * j < pass.part; ++j) {
     pass.gather(j, x);
     pass.gather(pass.part - j, y);
-    split_all(j, y, 1);
+#pragma GCC unroll 8
+    for (int q = 0; q < R; ++q) {
+      const int64_t k = j + q * pass.part;
+      if (R % 2 == 0 ? 2 * q < R : 2 * k < n)
+        to.split(k, x[q], y[R - 1 - q]);
+      else
+        to.split(n - k, y[R - 1 - q], x[q]);
+    }
   }
+  // The butterflies that are their own mirror images.
   if (pass.part % 2 == 0) {
     pass.gather(pass.part / 2, x);
-    split_all(pass.part / 2, x, 1);
+#pragma GCC unroll 8
+    for (int q = 0; 2 * q < R - 1; ++q) to.split(pass.part / 2 + q * pass.part, x[q], x[R - 1 - q]);
+    if (R % 2 == 1) half = x[R / 2];
   }
   pass.gather(0, x);
-  split_all(0, x, 0);
+#pragma GCC unroll 8
+  for (int q = 1; 2 * q < R; ++q) to.split(q * pass.part, x[q], x[R - q]);
+  if (R % 2 == 0) half = x[R / 2];
+  if (!to.tiles.has_half_rate_row) half = ComplexVector<T>{};
   to.put(0, {x[0].re * T(2), half.re * T(2)}, {x[0].im * T(2), half.im * T(2)});
   for (int64_t ky = to.rows; ky % kLanes<T> != 0; ++ky) to.put(ky, ComplexVector<T>{}, ComplexVector<T>{});
 }
 
+template <bool has_second, typename T, typename Load>
+GENIMG_HD void forward_pair(const ColumnsForward<T>& columns, int64_t pair, T* work, Load load_row) {
+  prepare_parts<T>(*columns.plan, work, load_row);
+  const PairSplitter<T, has_second> to{columns.tiles, columns.tiles.data + 2 * pair * columns.tiles.block,
+                                       columns.rows};
+  with_whole_pass(*columns.plan, work,
+                  [&](auto pass) GENIMG_INLINE_LAMBDA { split_pairs<T>(pass, columns.plan->n, to); });
+}
+
 template <typename T>
 void columns_forward(const ColumnsForward<T>& columns, T* work, int64_t begin, int64_t end) {
-  const FftPlan<T>& plan = *columns.plan;
+  using V = typename Vector<T>::type;
   const int parts = columns.parts, part = columns.part;
+  const int64_t row_size = columns.width * parts;
   for (int64_t pair = begin; pair < end; ++pair) {
     const int64_t x = pair * 2 * kLanes<T>, left = columns.width - x;
-    const bool has_second = left > kLanes<T>;
     const T* const image = columns.image + x * parts;
-    prepare_parts<T>(plan, work, [=](int64_t y) GENIMG_INLINE_LAMBDA {
-      const T* const row = image + y * columns.width * parts;
-      const auto first = load_pixels(row, parts, part, left);
-      if (!has_second) return ComplexVector<T>{first, {}};
-      return ComplexVector<T>{first, load_pixels(row + kLanes<T> * parts, parts, part, left - kLanes<T>)};
-    });
-    const PairSplitter<T> to{columns.tiles + x * kStep<T>, block_size<T>(columns.width), columns.rows, has_second};
-    with_whole_pass(plan, work,
-                    [&](auto pass) GENIMG_INLINE_LAMBDA { split_pairs(pass, plan.n, columns.half_rate_row, to); });
+    if (left >= 2 * kLanes<T> && parts == 1) {
+      forward_pair<true>(columns, pair, work,
+                         [=](int64_t y) GENIMG_INLINE_LAMBDA { return load_complex(image + y * row_size); });
+    } else if (left >= 2 * kLanes<T>) {
+      forward_pair<true>(columns, pair, work, [=](int64_t y) GENIMG_INLINE_LAMBDA {
+        const T* const row = image + y * row_size;
+        const ComplexVector<T> a = load_complex(row), b = load_complex(row + kStep<T>);
+        if (part == 0) return ComplexVector<T>{even_lanes(a.re, a.im), even_lanes(b.re, b.im)};
+        return ComplexVector<T>{odd_lanes(a.re, a.im), odd_lanes(b.re, b.im)};
+      });
+    } else if (left > kLanes<T>) {
+      forward_pair<true>(columns, pair, work, [=](int64_t y) GENIMG_INLINE_LAMBDA {
+        const T* const row = image + y * row_size;
+        return ComplexVector<T>{load_some(row, parts, part, kLanes<T>),
+                                load_some(row + kLanes<T> * parts, parts, part, left - kLanes<T>)};
+      });
+    } else {
+      forward_pair<false>(columns, pair, work, [=](int64_t y) GENIMG_INLINE_LAMBDA {
+        return ComplexVector<T>{load_some(image + y * row_size, parts, part, left), V{}};
+      });
+    }
   }
 }
 
-// z = A + i B from the half spectra of A and B.
-template <typename T>
+// z[k] = A[k] + i B[k] for k = 0 .. h-1 from the half spectra of A and B.
+template <typename T, bool has_second>
 struct PairJoiner {
+  const Tiles<T>& tiles;
   const T* first;
-  const T* second;  // null: B is 0
-  int64_t stride, rows, n;
-  bool half_rate_row;
+  const T* second;
+  int64_t rows, n;
 
-  GENIMG_INLINE_LAMBDA ComplexVector<T> at(int64_t k) const {
-    const bool mirrored = 2 * k > n;
-    const int64_t ky = mirrored ? n - k : k;
-    if (2 * ky == n) {
-      if (!half_rate_row) return ComplexVector<T>{};
-      const int64_t zero = tile_row<T>(0, stride);
-      return {load_complex(first + zero).im,
-              second == nullptr ? typename Vector<T>::type{} : load_complex(second + zero).im};
-    }
-    if (ky >= rows) return ComplexVector<T>{};
-    const int64_t place = tile_row<T>(ky, stride);
-    const ComplexVector<T> a = load_complex(first + place);
-    const ComplexVector<T> b = second == nullptr ? ComplexVector<T>{} : load_complex(second + place);
-    if (ky == 0) return {a.re, b.re};
+  GENIMG_INLINE_LAMBDA ComplexVector<T> row(const T* base, int64_t ky) const {
+    const T* const at = base + ky * tiles.row;
+    return {load<typename Vector<T>::type>(at), load<typename Vector<T>::type>(at + tiles.imaginary)};
+  }
+  GENIMG_INLINE_LAMBDA ComplexVector<T> joined(int64_t ky, bool mirrored) const {
+    const ComplexVector<T> a = row(first, ky);
+    if (!has_second) return {a.re, mirrored ? -a.im : a.im};
+    const ComplexVector<T> b = row(second, ky);
     if (mirrored) return {a.re + b.im, b.re - a.im};
     return {a.re - b.im, a.im + b.re};
   }
+  // For every k.
+  GENIMG_INLINE_LAMBDA ComplexVector<T> at(int64_t k) const {
+    if (2 * k == n && !tiles.has_half_rate_row) return ComplexVector<T>{};
+    const bool half = 2 * k == n;
+    if (k == 0 || half) {
+      const T* const from = half ? first + tiles.imaginary : first;
+      const T* const from_second = half ? second + tiles.imaginary : second;
+      ComplexVector<T> z = {load<typename Vector<T>::type>(from), {}};
+      if (has_second) z.im = load<typename Vector<T>::type>(from_second);
+      return z;
+    }
+    const bool mirrored = 2 * k > n;
+    const int64_t ky = mirrored ? n - k : k;
+    return ky < rows ? joined(ky, mirrored) : ComplexVector<T>{};
+  }
 };
+
+template <bool has_second, typename T, typename Store>
+GENIMG_HD void inverse_pair(const ColumnsInverse<T>& columns, const T* first, const T* second, T* work,
+                            Store store_row) {
+  const FftPlan<T>& plan = *columns.plan;
+  const PairJoiner<T, has_second> from{columns.tiles, first, second, columns.rows, plan.n};
+  const bool complete = columns.rows == (plan.n + 1) / 2;
+  with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
+    constexpr int R = decltype(pass)::radix;
+    // Butterflies j and part - j have the same rows: the second finds them in cache.
+    for (int64_t i = 0; i < pass.part; ++i) {
+      const int64_t j = i % 2 == 0 ? i / 2 : pass.part - (i + 1) / 2;
+      ComplexVector<T> x[R];
+      if (R % 2 == 0 && j > 0 && complete) {
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q)
+          x[q] = 2 * q < R ? from.joined(j + q * pass.part, false) : from.joined(plan.n - j - q * pass.part, true);
+      } else {
+#pragma GCC unroll 8
+        for (int q = 0; q < R; ++q) x[q] = from.at(j + q * pass.part);
+      }
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) x[q] = swapped(x[q]);
+      pass.scatter(j, x);
+    }
+  });
+  finish_parts<T>(plan, work, [=](int64_t y, ComplexVector<T> z) GENIMG_INLINE_LAMBDA { store_row(y, z.im, z.re); });
+}
 
 template <typename T>
 void columns_inverse(const ColumnsInverse<T>& columns, T* work, int64_t begin, int64_t end) {
   using V = typename Vector<T>::type;
-  const FftPlan<T>& plan = *columns.plan;
   const bool interleaved = columns.hilbert_tiles != nullptr;
   const int parts = interleaved ? 2 : 1;
+  const int64_t row_size = columns.width * parts;
   for (int64_t pair = begin; pair < end; ++pair) {
-    const int64_t x = pair * (interleaved ? 1 : 2) * kLanes<T>, left = columns.width - x;
-    const T* const first = columns.tiles + x * kStep<T>;
-    const T* second = left > kLanes<T> ? first + kLanes<T> * kStep<T> : nullptr;
-    if (interleaved) second = columns.hilbert_tiles + x * kStep<T>;
-    const PairJoiner<T> from{first, second, block_size<T>(columns.width), columns.rows, plan.n, columns.half_rate_row};
-    with_whole_pass(plan, work, [&](auto pass) GENIMG_INLINE_LAMBDA {
-      constexpr int R = decltype(pass)::radix;
-      // Butterflies j and part - j have the same rows: the second finds them in cache.
-      for (int64_t i = 0; i < pass.part; ++i) {
-        const int64_t j = i % 2 == 0 ? i / 2 : pass.part - (i + 1) / 2;
-        ComplexVector<T> x[R];
-#pragma GCC unroll 8
-        for (int q = 0; q < R; ++q) x[q] = swapped(from.at(j + q * pass.part));
-        pass.scatter(j, x);
-      }
-    });
-    T* const image = columns.image + x * parts;
-    finish_parts<T>(plan, work, [=](int64_t y, ComplexVector<T> z) GENIMG_INLINE_LAMBDA {
-      T* const row = image + y * columns.width * parts;
-      const V low = interleaved ? alternate_low(z.im, z.re) : z.im;
-      const V high = interleaved ? alternate_high(z.im, z.re) : z.re;
-      store_numbers(row, low, left * parts);
-      if (left * parts > kLanes<T>) store_numbers(row + kLanes<T>, high, left * parts - kLanes<T>);
-    });
+    const int64_t block = interleaved ? pair : 2 * pair, left = (columns.width - block * kLanes<T>)*parts;
+    T* const image = columns.image + block * kLanes<T> * parts;
+    const T* const first = columns.tiles.data + block * columns.tiles.block;
+    const T* const second =
+        interleaved ? columns.hilbert_tiles + block * columns.tiles.block : first + columns.tiles.block;
+    if (interleaved && left >= 2 * kLanes<T>) {
+      inverse_pair<true>(columns, first, second, work, [=](int64_t y, V a, V b) GENIMG_INLINE_LAMBDA {
+        store_complex(image + y * row_size, ComplexVector<T>{alternate_low(a, b), alternate_high(a, b)});
+      });
+    } else if (interleaved) {
+      inverse_pair<true>(columns, first, second, work, [=](int64_t y, V a, V b) GENIMG_INLINE_LAMBDA {
+        store_some(image + y * row_size, alternate_low(a, b), left);
+        store_some(image + y * row_size + kLanes<T>, alternate_high(a, b), left - kLanes<T>);
+      });
+    } else if (left >= 2 * kLanes<T>) {
+      inverse_pair<true>(columns, first, second, work, [=](int64_t y, V a, V b) GENIMG_INLINE_LAMBDA {
+        store_complex(image + y * row_size, ComplexVector<T>{a, b});
+      });
+    } else if (left > kLanes<T>) {
+      inverse_pair<true>(columns, first, second, work, [=](int64_t y, V a, V b) GENIMG_INLINE_LAMBDA {
+        store(image + y * row_size, a);
+        store_some(image + y * row_size + kLanes<T>, b, left - kLanes<T>);
+      });
+    } else {
+      inverse_pair<false>(columns, first, second, work, [=](int64_t y, V a, V) GENIMG_INLINE_LAMBDA {
+        store_some(image + y * row_size, a, left);
+      });
+    }
   }
 }
 

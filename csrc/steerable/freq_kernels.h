@@ -6,11 +6,8 @@
 // imaginary half of that row: (row 0) + i (row h/2). No band has anything there, only the image and the highpass
 // residual.
 //
-//   spectrum  [block of V rows ky][kx = 0 .. w-1][re, im][V]                   half a plane, transposed
-//   tiles     [block of V rows ky][block of V columns x][ky in block][re, im][V]   transformed back along kx
-//
-// Both take 2 V ceil(w to V) numbers a block, so that a block of one can become the same block of the other in its
-// place.
+//   spectrum  [block of V rows ky][kx = 0 .. w-1][re, im][V]   half a plane, transposed
+//   tiles     transformed back along x: rows ky of V columns x, see Tiles
 #pragma once
 
 #include <stdint.h>
@@ -30,7 +27,7 @@ struct FftPlan {
 };
 
 // The radial factor of one filter for a quarter of the plane, over the radius' power `order` so that the angular factor
-// needs no direction: (block of V rows ky, |kx| = 0 .. half_width, V).
+// needs no direction: (block of V rows ky, |kx| = 0 .. half_width and a column of zeros, V).
 template <typename T>
 struct RadialTable {
   enum class Kind : int { highpass, band, lowpass };
@@ -44,18 +41,34 @@ struct RadialTable {
   T* values;
 };
 
-// What a spectrum is multiplied by: table * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the
-// cosine for the Hilbert transform.
+// What a filter needs to know of the i-th column of a band's spectrum.
+template <typename T>
+struct FilterColumn {
+  T kx;              // signed
+  int32_t spectrum;  // in this column of the image's spectrum,
+  int32_t table;     // and of the filter's table
+};
+
+// What a spectrum is multiplied by: table * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the cosine
+// for the Hilbert transform.
 template <typename T>
 struct Filter {
-  const T* table = nullptr;  // of a RadialTable, or its like with columns for negative kx too; null: no filter
-  int64_t columns = 0;       // of the table
-  bool symmetric = true;     // kx < 0 is in the column of -kx; else in the column `columns` + kx
-  int64_t half_width = 0;    // the mask is zero where |kx| is larger
-  T cosine = 0, sine = 0;    // of one step of kx and of ky
+  const T* table = nullptr;  // of a RadialTable, or its like; null: no filter
+  int64_t table_width = 0;   // columns in a block of it
+  const FilterColumn<T>* columns = nullptr;  // of each of the band's
+  T cosine = 0, sine = 0;                    // of one step of kx and of ky
   int order = 0;
   int quarter_turns = 0;
   bool hilbert = false;
+};
+
+// The real part of V columns of row ky begins at data + (x / V) * block + ky * row, the imaginary one `imaginary` numbers
+// further. The imaginary part of row 0 may be left out: it holds the row h/2, which bands do not have.
+template <typename T>
+struct Tiles {
+  T* data;
+  int64_t block, row, imaginary;
+  bool has_half_rate_row;
 };
 
 // Real columns, two blocks of V at a time, to tiles of their half spectra along y; twice their value.
@@ -64,17 +77,16 @@ struct ColumnsForward {
   const FftPlan<T>* plan;  // of the height
   const T* image;          // (h, width, parts)
   int64_t width;
-  int parts, part;     // 2 for interleaved complex images, else 1; and the one that is read
-  int64_t rows;        // ky = 0 .. rows-1 are stored
-  bool half_rate_row;  // keep the row h/2
-  T* tiles;
+  int parts, part;  // 2 for interleaved complex images, else 1; and the one that is read
+  int64_t rows;     // ky = 0 .. rows-1 are stored, and zeros up to a multiple of V
+  Tiles<T> tiles;
 };
 
 // Tiles to spectrum: without a filter stored, with one filtered and added.
 template <typename T>
 struct RowsForward {
   const FftPlan<T>* plan;  // of the tiles' width
-  const T* tiles;
+  Tiles<T> tiles;
   Filter<T> filter;
   T* spectrum;
   int64_t spectrum_width;
@@ -87,17 +99,17 @@ struct RowsInverse {
   const T* spectrum;
   int64_t spectrum_width;
   Filter<T> filter;
-  T* tiles;
+  Tiles<T> tiles;
 };
 
-// Tiles to a real image, or with `hilbert_tiles` to an interleaved complex one.
+// Tiles to a real image, or with `hilbert_tiles` to an interleaved complex one. The tiles of a pair of blocks (with
+// hilbert_tiles, of a block) may be in the memory of the same columns of the image.
 template <typename T>
 struct ColumnsInverse {
   const FftPlan<T>* plan;  // of the height
-  const T* tiles;
-  const T* hilbert_tiles;
-  int64_t rows;        // rows ky that the tiles hold; the others are zero
-  bool half_rate_row;  // the tiles hold the row h/2
+  Tiles<T> tiles;
+  const T* hilbert_tiles;  // laid out as `tiles`
+  int64_t rows;            // rows ky that the tiles hold; the others are zero
   T* image;
   int64_t width;
 };

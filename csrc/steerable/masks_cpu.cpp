@@ -32,8 +32,8 @@ template <typename T>
 MaskRow<T> row_in(T* scratch, int64_t n) {
   MaskRow<T> row{};
   row.n = n;
-  for (T** array : {&row.log_radius, &row.cosine, &row.sine, &row.radial, &row.opposite_log_radius,
-                    &row.opposite_cosine, &row.opposite_sine, &row.opposite_radial, &row.mask, &row.hilbert}) {
+  for (T** array : {&row.log_radius, &row.radial, &row.cosine, &row.sine, &row.angle, &row.opposite_log_radius,
+                    &row.opposite_radial, &row.opposite_angle, &row.mask, &row.hilbert}) {
     *array = scratch;
     scratch += n;
   }

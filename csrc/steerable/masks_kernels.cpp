@@ -6,21 +6,16 @@ namespace {
 
 template <typename Masks, typename T>
 GENIMG_HD MasksAt<Masks, T> masks_at(const MaskParameters<T>& p, const MaskRow<T>& row, int64_t i) {
-  const Polar<T> here = {row.log_radius[i], row.cosine[i], row.sine[i]};
-  if constexpr (!Masks::is_table) return {p, here, here};
-  return {p, here, {row.opposite_log_radius[i], row.opposite_cosine[i], row.opposite_sine[i]}};
-}
-
-// Loops over `order` and `overlap` inside the body keep a loop from being vectorised: call(parameters) gets a copy in
-// which they are constants.
-template <int order, typename T, typename Call>
-GENIMG_HD void with_order(MaskParameters<T> p, Call call) {
-  if constexpr (order <= 15) {
-    if (p.order != order) return with_order<order + 1>(p, call);
-    p.order = order;
-    call(p);
+  if constexpr (Masks::is_table) {
+    return {p, {row.log_radius[i], row.angle[i]}, {row.opposite_log_radius[i], row.opposite_angle[i]}};
+  } else {
+    const Polar<Masks, T> here = {row.log_radius[i], row.cosine[i], row.sine[i]};
+    return {p, here, here};
   }
 }
+
+// A loop over `overlap` inside the body keeps a loop from being vectorised: call(parameters) gets a copy in which it is
+// constant where it can be.
 template <typename T, typename Call>
 GENIMG_HD void with_overlap(MaskParameters<T> p, Call call) {
   if (p.overlap != 1) return call(p);
@@ -29,22 +24,19 @@ GENIMG_HD void with_overlap(MaskParameters<T> p, Call call) {
 }
 
 template <typename Masks, typename T>
-void polar_row(const MaskParameters<T>& p, int64_t ky, const MaskRow<T>& row) {
-  T* __restrict__ log_radius = row.log_radius;
-  T* __restrict__ cosine = row.cosine;
-  T* __restrict__ sine = row.sine;
+void polar_row(const MaskParameters<T>& parameters, int64_t ky, const MaskRow<T>& row) {
+  const MaskParameters<T> p = parameters;  // a copy cannot be what the loop writes
+#pragma GCC ivdep
   for (int64_t i = 0; i < row.n; ++i) {
-    const Polar<T> at = polar<Masks>(p, i, ky);
-    log_radius[i] = at.log_radius;
-    cosine[i] = at.cosine;
-    sine[i] = at.sine;
-  }
-  if constexpr (Masks::is_table) {
-    for (int64_t i = 0; i < row.n; ++i) {
-      const Polar<T> at = polar<Masks>(p, -i, -ky);
-      row.opposite_log_radius[i] = at.log_radius;
-      row.opposite_cosine[i] = at.cosine;
-      row.opposite_sine[i] = at.sine;
+    const auto at = MasksAt<Masks, T>::at(p, i, ky);
+    row.log_radius[i] = at.here.log_radius;
+    if constexpr (Masks::is_table) {
+      row.angle[i] = at.here.angle;
+      row.opposite_log_radius[i] = at.opposite.log_radius;
+      row.opposite_angle[i] = at.opposite.angle;
+    } else {
+      row.cosine[i] = at.here.cosine;
+      row.sine[i] = at.here.sine;
     }
   }
 }
@@ -78,16 +70,16 @@ void radial_row(const MaskParameters<T>& parameters, int level, const MaskRow<T>
 
 template <typename Masks, typename T>
 void oriented_row(const MaskParameters<T>& parameters, int orientation, const MaskRow<T>& row) {
-  with_order<0>(parameters, [&row, orientation](const MaskParameters<T>& p) {
-    T* __restrict__ mask = row.mask;
-    T* __restrict__ hilbert = row.hilbert;
-    for (int64_t i = 0; i < row.n; ++i) {
-      const Radial<T> radial = {row.radial[i], Masks::is_table ? row.opposite_radial[i] : row.radial[i]};
-      const Oriented<T> value = oriented_mask(masks_at<Masks>(p, row, i), radial, orientation);
-      mask[i] = value.band;
-      hilbert[i] = value.hilbert;
-    }
-  });
+  const MaskParameters<T> p = parameters;  // as above
+  T* __restrict__ mask = row.mask;
+  T* __restrict__ hilbert = row.hilbert;
+#pragma GCC ivdep
+  for (int64_t i = 0; i < row.n; ++i) {
+    const Radial<T> radial = {row.radial[i], Masks::is_table ? row.opposite_radial[i] : row.radial[i]};
+    const Oriented<T> value = oriented_mask(masks_at<Masks>(p, row, i), radial, orientation);
+    mask[i] = value.band;
+    hilbert[i] = value.hilbert;
+  }
 }
 
 template <bool add, int quarters, typename T>

@@ -7,13 +7,13 @@
 
 namespace genimg::steerable {
 
-// One row of the image's half spectrum, ky fixed, kx = 0 .. n - 1: where it lies, and the masks made of it. The
-// `opposite` ones, at (-kx, -ky), are used by the table masks only (formula.h).
+// One row of the image's half spectrum, ky fixed, kx = 0 .. n - 1: where it lies, and the masks made of it. Exact masks
+// have the direction as cosine and sine; those from tables have it as an angle, and the opposite frequency's too.
 template <typename T>
 struct MaskRow {
   int64_t n;
-  T *log_radius, *cosine, *sine, *radial;
-  T *opposite_log_radius, *opposite_cosine, *opposite_sine, *opposite_radial;
+  T *log_radius, *radial, *cosine, *sine, *angle;
+  T *opposite_log_radius, *opposite_radial, *opposite_angle;
   T *mask, *hilbert;  // what highpass, lowpass (mask only) and oriented write
   static constexpr int arrays = 10;
 };

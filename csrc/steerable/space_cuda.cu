@@ -201,7 +201,7 @@ struct AnalysisParameters {
 
 template <typename T, int Filters>
 __global__ void __launch_bounds__(kWarp* kWarps, 2)
-    analysis_kernel(const __grid_constant__ AnalysisParameters<T, Filters> p) {
+    space_analysis_kernel(const __grid_constant__ AnalysisParameters<T, Filters> p) {
   GENIMG_DYNAMIC_SHARED(T, shared);
   const Tile tile = tile_of_block(p.geometry);
   const int reach = max(p.group.size, p.single.size) / 2;
@@ -240,7 +240,8 @@ struct SynthesisParameters {
 };
 
 template <typename T>
-__global__ void __launch_bounds__(kWarp* kWarps, 2) synthesis_kernel(const __grid_constant__ SynthesisParameters<T> p) {
+__global__ void __launch_bounds__(kWarp* kWarps, 2)
+    space_synthesis_kernel(const __grid_constant__ SynthesisParameters<T> p) {
   GENIMG_DYNAMIC_SHARED(T, shared);
   const Tile tile = tile_of_block(p.geometry);
   T sum[1][kRows][2] = {};
@@ -287,7 +288,7 @@ GENIMG_HD int64_t copy_position(int i, int64_t p, int64_t n) {
 GENIMG_HD int copies(int64_t p, int64_t n) { return p <= kMargin || p >= n - 1 - kMargin ? 1 + 2 * kMargin : 1; }
 
 template <typename T>
-__global__ void __launch_bounds__(kWarp* kWarps, 2) fold_kernel(const __grid_constant__ FoldParameters<T> p) {
+__global__ void __launch_bounds__(kWarp* kWarps, 2) space_fold_kernel(const __grid_constant__ FoldParameters<T> p) {
   const Geometry& g = p.geometry;
   const int64_t up = g.edges.up, height = (g.n_rows + up - 1) / up, width = (g.n_columns + up - 1) / up;
   const int64_t index = static_cast<int64_t>(blockIdx.x) * (kWarp * kWarps) + threadIdx.y * kWarp + threadIdx.x;
@@ -439,7 +440,7 @@ class Launches {
                       half(filters[f])};
     }
     p.single_target = {folds_ && single_out != nullptr ? full_ : single_out, dense ? 1 : single_step, half(single)};
-    start(&analysis_kernel<T, Filters>, blocks(p.geometry), kSharedBytes<T>, p);
+    start(&space_analysis_kernel<T, Filters>, blocks(p.geometry), kSharedBytes<T>, p);
     if (!folds_) return;
     for (int f = 0; f < Filters; ++f) fold(p.geometry, p.targets[f], {p_.edge, 1, filters[f].size}, out[f]);
     fold(p.geometry, p.single_target, {p_.edge, single_step, single.size}, single_out);
@@ -462,7 +463,7 @@ class Launches {
     p.sparse =
         single_up == 2 && (folds_ || (keeps_parity(p_.edge, height(level)) && keeps_parity(p_.edge, width(level))));
     p.target = {folds_ ? full_ : out, 1, 0};
-    start(&synthesis_kernel<T>, blocks(p.geometry), kSharedBytes<T>, p);
+    start(&space_synthesis_kernel<T>, blocks(p.geometry), kSharedBytes<T>, p);
     if (folds_) fold(p.geometry, p.target, {p_.edge}, out);
   }
 
@@ -471,7 +472,8 @@ class Launches {
     g.edges = edges;
     const int64_t up = edges.up, count = batch_ * ((g.n_rows + up - 1) / up) * ((g.n_columns + up - 1) / up);
     const int64_t threads = kWarp * kWarps;
-    start(&fold_kernel<T>, (count + threads - 1) / threads, 0, FoldParameters<T>{g, full.data, full.step, out, count});
+    start(&space_fold_kernel<T>, (count + threads - 1) / threads, 0,
+          FoldParameters<T>{g, full.data, full.step, out, count});
   }
 
   const SpacePyramid& p_;

@@ -71,6 +71,7 @@ class Kernel:
     registers: dict[int, int] = field(default_factory=dict)
     spills: dict[int, int] = field(default_factory=dict)  # bytes stored and loaded
     shared: int = 0  # static, in bytes
+    dynamic_shared: int = 0  # the most that the tracer saw
     instructions: set[str] = field(default_factory=set)
 
     @property
@@ -79,7 +80,8 @@ class Kernel:
         return re.sub(r"\w+::|\(anonymous namespace\)::", "", self.name)
 
     def occupancy(self, target: int) -> float:
-        return MULTIPROCESSORS[target].occupancy(self.threads, self.registers[target], self.shared)
+        shared = self.shared + self.dynamic_shared
+        return MULTIPROCESSORS[target].occupancy(self.threads, self.registers[target], shared)
 
 
 def demangle(names: list[str]) -> dict[str, str]:
@@ -199,43 +201,58 @@ def faults(kernel: Kernel, family: Family) -> Iterator[str]:
             yield f"{kernel.label} has no {instruction}"
 
 
-def traced_costs(library: str) -> dict[str, dict[str, float]]:
+@dataclass
+class Traced:
+    """What the tracer counted of a kernel over all workloads."""
+
+    moved: int = 0  # sectors
+    ideal: int = 0
+    once: int = 0  # distinct sectors, of each launch
+    passes: int = 0
+    ideal_passes: int = 0
+    dynamic_shared: int = 0
+
+    def add(self, report: dict[str, Any]) -> None:
+        for cost in ("global_loads", "global_stores"):
+            self.moved += report[cost]["moved"]
+            self.ideal += report[cost]["ideal"]
+        self.once += report["sectors_read"] + report["sectors_written"]
+        for cost in ("shared_loads", "shared_stores"):
+            self.passes += report[cost]["moved"]
+            self.ideal_passes += report[cost]["ideal"]
+        self.dynamic_shared = max(self.dynamic_shared, report["dynamic_shared"])
+
+
+def traced_costs(library: str) -> dict[str, Traced]:
     """Return what the tracer counted of each kernel, by short name, over all workloads."""
     script = Path(__file__).with_name("workloads.py")
-    reports = json.loads(subprocess.run([sys.executable, script, library], check=True, stdout=subprocess.PIPE).stdout)
-    sums: dict[str, dict[str, float]] = {}
-    for kernel in (kernel for kernels in reports.values() for kernel in kernels):
-        total = sums.setdefault(
-            short_name(kernel["name"]), dict.fromkeys(("moved", "ideal", "once", "passes", "best"), 0)
-        )
-        for cost in ("global_loads", "global_stores"):
-            total["moved"] += kernel[cost]["moved"]
-            total["ideal"] += kernel[cost]["ideal"]
-        total["once"] += kernel["sectors_read"] + kernel["sectors_written"]
-        for cost in ("shared_loads", "shared_stores"):
-            total["passes"] += kernel[cost]["moved"]
-            total["best"] += kernel[cost]["ideal"]
-    return sums
+    output = subprocess.run([sys.executable, script, library], check=True, stdout=subprocess.PIPE).stdout
+    costs: dict[str, Traced] = {}
+    for reports in json.loads(output).values():
+        for report in reports:
+            costs.setdefault(short_name(report["name"]), Traced()).add(report)
+    return costs
 
 
 def _ratio(a: float, b: float) -> str:
     return f"{a / b:.2f}" if b else "–"
 
 
-def table(kernels: list[Kernel], costs: dict[str, dict[str, float]]) -> str:
+def table(kernels: list[Kernel], costs: dict[str, Traced]) -> str:
     """Return the kernels' table in Markdown."""
-    columns = ["kernel", "threads", "registers", "static shared", "spills", "occupancy sm_80", "sm_90", "sm_120"]
+    columns = ["kernel", "threads", "registers", "shared memory", "spills", "occupancy sm_80", "sm_90", "sm_120"]
     if costs:
         columns += ["sectors / ideal", "bank passes / ideal", "bytes / compulsory bytes"]
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for kernel in kernels:
         low, high = min(kernel.registers.values()), max(kernel.registers.values())
-        cells: list[Any] = [f"`{kernel.label}`", kernel.threads, f"{low}–{high}", kernel.shared]
+        shared = kernel.shared + kernel.dynamic_shared
+        cells: list[Any] = [f"`{kernel.label}`", kernel.threads, f"{low}–{high}", shared]
         cells += [sum(kernel.spills.values()), *(f"{kernel.occupancy(target):.0%}" for target in (80, 90, 120))]
         if costs:
-            cost = costs.get(short_name(kernel.name), {})
-            pairs = (("moved", "ideal"), ("passes", "best"), ("moved", "once"))
-            cells += [_ratio(cost.get(a, 0), cost.get(b, 0)) for a, b in pairs]
+            cost = costs.get(short_name(kernel.name), Traced())
+            pairs = ((cost.moved, cost.ideal), (cost.passes, cost.ideal_passes), (cost.moved, cost.once))
+            cells += [_ratio(a, b) for a, b in pairs]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -251,7 +268,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for source in sorted(ROOT.glob("csrc/*/*.cu")):
             kernels += compile_file(source, Path(folder))
-    print(table(kernels, traced_costs(arguments.traced) if arguments.traced else {}))
+    costs = traced_costs(arguments.traced) if arguments.traced else {}
+    for kernel in kernels:
+        kernel.dynamic_shared = costs.get(short_name(kernel.name), Traced()).dynamic_shared
+    print(table(kernels, costs))
     by_name = {family.name: family for family in families()}
     found = [fault for kernel in kernels for fault in faults(kernel, by_name[family_of(kernel.name)])]
     for fault in found:

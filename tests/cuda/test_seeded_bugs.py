@@ -23,7 +23,8 @@ from test_budgets import ratio
 
 HERE = Path(__file__).parent
 COMPILER = os.environ.get("CXX", "c++")
-FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-w", "-DGENIMG_CUDA_ON_CPU", f"-I{HERE}"]
+# Hidden: libraries would otherwise share the static variables of templates, which shared memory is made of here.
+FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-w", "-DGENIMG_CUDA_ON_CPU", f"-I{HERE}"]
 INSTRUMENTATION = {
     "plain": [],
     "traced": ["-fsanitize=thread", "--param", "tsan-distinguish-volatile=0"],
@@ -49,108 +50,131 @@ class Seed:
     symptom: str
 
 
+def _seeds(family: str, file: str, *seeds: tuple[str, str, str, str, str]) -> list[Seed]:
+    return [Seed(bug, family, file, old, new, build, symptom) for bug, old, new, build, symptom in seeds]
+
+
 SEEDS = [
-    Seed(
-        "overrun",
+    *_seeds(
         "steerable_freq",
         "steerable/freq_cuda.cu",
-        "return index < count;",
-        "return index <= count;",
-        "sanitized",
-        "AddressSanitizer",
+        ("overrun", "return index < count;", "return index <= count;", "sanitized", "AddressSanitizer"),
+        (
+            "divergent barrier",
+            "if (!f.inside()) return;",
+            "if (!f.inside()) return;\n  if (f.kx == 0) __syncthreads();",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "strided loads",
+            "return {index % columns, signed_index(index / columns, masks.height), index,",
+            "return {index / masks.height, signed_index(index % masks.height, masks.height),"
+            " index < masks.height * columns ? index % masks.height * columns + index / masks.height : index,",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "blocks overlap",
+            "static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x",
+            "static_cast<int64_t>(blockIdx.x) * (kThreads - 1) + threadIdx.x",
+            "traced",
+            "blocks race",
+        ),
+        (
+            "zeros left unwritten",
+            "if (image + i >= p.batch) break;\n        const Complex<T> turned = rotate(z[i]",
+            "if (image + i >= p.batch || term.factor == T(0)) break;\n        const Complex<T> turned = rotate(z[i]",
+            "plain",
+            "Not equal to tolerance",
+        ),
     ),
-    Seed(
-        "divergent barrier",
-        "steerable_freq",
-        "steerable/freq_cuda.cu",
-        "if (!f.inside()) return;",
-        "if (!f.inside()) return;\n  if (f.kx == 0) __syncthreads();",
-        "plain",
-        "divergent barrier",
-    ),
-    Seed(
-        "strided load",
-        "steerable_freq",
-        "steerable/freq_cuda.cu",
-        "return {index % columns, signed_index(index / columns, masks.height), index,",
-        "return {index / masks.height, signed_index(index % masks.height, masks.height),"
-        " index < masks.height * columns ? index % masks.height * columns + index / masks.height : index,",
-        "traced",
-        "sectors over budget",
-    ),
-    Seed(
-        "blocks overlap",
-        "steerable_freq",
-        "steerable/freq_cuda.cu",
-        "static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x",
-        "static_cast<int64_t>(blockIdx.x) * (kThreads - 1) + threadIdx.x",
-        "traced",
-        "blocks race",
-    ),
-    Seed(
-        "output left unwritten",
-        "steerable_freq",
-        "steerable/freq_cuda.cu",
-        "if (image + i >= p.batch) break;\n        const Complex<T> turned = rotate(z[i]",
-        "if (image + i >= p.batch || term.factor == T(0)) break;\n        const Complex<T> turned = rotate(z[i]",
-        "plain",
-        "Not equal to tolerance",
-    ),
-    Seed(
-        "missing barrier",
-        "histogram",
-        "histogram/cuda.cu",
-        "tables[segment * kDigits + threadIdx.x];\n  __syncthreads();",
-        "tables[segment * kDigits + threadIdx.x];",
-        "traced",
-        "race in shared memory",
-    ),
-    Seed(
-        "missing warp barrier",
-        "histogram",
-        "histogram/cuda.cu",
-        "own[d] = 0;\n  __syncwarp();",
-        "own[d] = 0;",
-        "traced",
-        "race in shared memory",
-    ),
-    Seed(
-        "divergent barrier",
+    *_seeds(
         "histogram",
         "histogram/cuda_sort.cuh",
-        "warp_sums[t / kWarp] = sum;\n  }\n  __syncthreads();",
-        "warp_sums[t / kWarp] = sum;\n    __syncthreads();\n  }",
-        "plain",
-        "divergent barrier",
+        (
+            "missing barrier",
+            "  __syncthreads();\n\n  uint32_t total = 0;",
+            "\n  uint32_t total = 0;",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "missing barrier of a warp",
+            "    __syncwarp();\n    if (before == 0)",
+            "    if (before == 0)",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "divergent barrier",
+            "  __syncthreads();\n  uint32_t before = 0;",
+            "  if (t < kDigits) __syncthreads();\n  uint32_t before = 0;",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "shuffle from absent lanes",
+            "if (t < kDigits) {\n#pragma unroll\n    for (int step",
+            "if (t < kDigits - 1) {\n#pragma unroll\n    for (int step",
+            "plain",
+            "deadlock",
+        ),
+        (
+            "overrun of shared memory",
+            "shared[rank[i] & kRankMask] = get(i);",
+            "shared[(rank[i] & kRankMask) + Tile<T>::size] = get(i);",
+            "sanitized",
+            "runtime error",
+        ),
+        (
+            "strided loads",
+            "const Key key = keys(chunk, i);\n    if (kept != nullptr) kept[chunk.element + i] = key;",
+            "const uint32_t n = (chunk.end - chunk.begin) / 8, j = i - chunk.begin;\n"
+            "    const uint32_t at = j < 8 * n ? chunk.begin + j % 8 * n + j / 8 : i;\n"
+            "    const Key key = keys(chunk, at);\n    if (kept != nullptr) kept[chunk.element + at] = key;",
+            "traced",
+            "sectors over budget",
+        ),
     ),
-    Seed(
-        "strided load",
-        "histogram",
-        "histogram/cuda_sort.cuh",
-        "const Key key = keys(chunk, i);\n    if (kept != nullptr) kept[chunk.element + i] = key;",
-        "const uint32_t n = (chunk.end - chunk.begin) / 8, j = i - chunk.begin;\n"
-        "    const uint32_t at = j < 8 * n ? chunk.begin + j % 8 * n + j / 8 : i;\n"
-        "    const Key key = keys(chunk, at);\n    if (kept != nullptr) kept[chunk.element + at] = key;",
-        "traced",
-        "sectors over budget",
-    ),
-    Seed(
-        "overrun",
+    *_seeds(
         "histogram",
         "histogram/cuda.cu",
-        "r = chunk.begin + threadIdx.x; r < chunk.end; r += kThreads) {\n    const uint32_t pixel",
-        "r = chunk.begin + threadIdx.x; r <= chunk.end; r += kThreads) {\n    const uint32_t pixel",
-        "sanitized",
-        "AddressSanitizer",
-    ),
-    Seed(
-        "equal values part ways",
-        "histogram",
-        "histogram/cuda.cu",
-        "find_value_position(run_end_around(row.source, r, row.n), ",
-        "find_value_position(r + 1, ",
-        "plain",
-        "Not equal to tolerance",
+        (
+            "overrun",
+            "i < chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
+            "i <= chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "missing barrier",
+            "tables[segment * kDigits + threadIdx.x];\n  __syncthreads();",
+            "tables[segment * kDigits + threadIdx.x];",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "missing barrier of a warp",
+            "own[d] = 0;\n  __syncwarp();",
+            "own[d] = 0;",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "equal values part ways",
+            "find_value_position(run_end_around(row.source, r, row.n), ",
+            "find_value_position(r + 1, ",
+            "plain",
+            "Not equal to tolerance",
+        ),
+        (
+            "count that is not atomic",
+            "atomicAdd(&own[four >> shift & 0xff], 1u);",
+            "own[four >> shift & 0xff] += 1u;",
+            "traced",
+            "race in shared memory",
+        ),
     ),
 ]
 

@@ -64,13 +64,23 @@ def _gradient(method: str, shape: tuple[int, ...], ordered: bool = False) -> Cal
 
 
 def _tangent(shape: tuple[int, ...]) -> Callable[[], object]:
+    """The derivative by the reference, as the second derivative by what the gradient is applied to."""
     source = _values(shape, torch.float32)
-    reference = _values(shape, torch.float32, seed=1)
+    reference = _values(shape, torch.float32, seed=1).requires_grad_()
+    weight = torch.ones(shape, requires_grad=True)
 
-    def matched(x: torch.Tensor) -> torch.Tensor:
-        return gf.match_histograms(source, x, method="value")
+    def run() -> object:
+        matched = gf.match_histograms(source, reference, method="value")
+        (gradient,) = torch.autograd.grad((weight * matched).sum(), reference, create_graph=True)
+        return torch.autograd.grad(gradient.sum(), weight)
 
-    return lambda: torch.func.jvp(matched, (reference,), (torch.ones_like(reference),))
+    return run
+
+
+def _sorted_reference(shape: tuple[int, ...]) -> Callable[[], object]:
+    reference = gf.HistogramReference(_values(shape, torch.float32, seed=1))
+    source = _values(shape, torch.float32)
+    return lambda: reference.match(source)
 
 
 def _histogram() -> dict[str, Callable[[], object]]:
@@ -89,6 +99,8 @@ def _histogram() -> dict[str, Callable[[], object]]:
         "match_rank_u8_long": _matching("rank", u8, LONG),
         "match_rank_u16_long": _matching("rank", u16, LONG),
         "sort_short": lambda: gf.HistogramReference(_values(SHORT, f32)),
+        "match_sorted_reference_short": _sorted_reference(SHORT),
+        "match_sorted_reference_long": _sorted_reference(LONG),
         "gradient_value": _gradient("value", SHORT),
         "gradient_rank": _gradient("rank", SHORT),
         "gradient_rank_ordered": _gradient("rank", SHORT, ordered=True),

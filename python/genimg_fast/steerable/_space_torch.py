@@ -54,7 +54,7 @@ def _analysis(
     arguments = (positions, order, levels, edge, adjoint)
     if torch.is_grad_enabled() and image.requires_grad:
         return _Analysis.apply(image, *arguments)
-    return _torch.ops().space_analysis(image, *arguments)
+    return _ops().space_analysis(image, *arguments)
 
 
 def _synthesis(
@@ -69,7 +69,7 @@ def _synthesis(
     arguments = (*shape, order, levels, edge, adjoint)
     if torch.is_grad_enabled() and any(c.requires_grad for c in coefficients):
         return _Synthesis.apply(positions, *arguments, *coefficients)
-    return _torch.ops().space_synthesis(list(coefficients), positions, *arguments)
+    return _ops().space_synthesis(list(coefficients), positions, *arguments)
 
 
 # All maps are linear: the gradient of one is the other operator's adjoint, which has a gradient in turn.
@@ -82,7 +82,7 @@ class _Analysis(torch.autograd.Function):
     def forward(
         image: torch.Tensor, positions: Sequence[int], order: int, levels: int, edge: int, adjoint: bool
     ) -> tuple[torch.Tensor, ...]:
-        return tuple(_torch.ops().space_analysis(image, positions, order, levels, edge, adjoint))
+        return tuple(_ops().space_analysis(image, positions, order, levels, edge, adjoint))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -110,7 +110,7 @@ class _Synthesis(torch.autograd.Function):
         *coefficients: torch.Tensor,
     ) -> torch.Tensor:
         arguments = (height, width, order, levels, edge, adjoint)
-        return _torch.ops().space_synthesis(list(coefficients), positions, *arguments)
+        return _ops().space_synthesis(list(coefficients), positions, *arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -152,22 +152,47 @@ def _synthesis_shapes(
     return coefficients[0].new_empty((*coefficients[0].shape[:-2], height, width))
 
 
-def _analysis_batched(info: Any, in_dims: Sequence[Any], image: torch.Tensor, *arguments: Any) -> tuple[Any, Any]:
-    out = _torch.ops().space_analysis(image.movedim(in_dims[0], 0), *arguments)
-    return out, [0] * len(out)
+def _batched_analysis(op: Any) -> Any:
+    def rule(info: Any, in_dims: Sequence[Any], image: torch.Tensor, *arguments: Any) -> tuple[Any, Any]:
+        out = op(image.movedim(in_dims[0], 0), *arguments)
+        return out, [0] * len(out)
+
+    return rule
 
 
-def _synthesis_batched(
-    info: Any, in_dims: Sequence[Any], coefficients: Sequence[torch.Tensor], *arguments: Any
-) -> tuple[torch.Tensor, int]:
-    batched = [
-        c.expand(info.batch_size, *c.shape) if dim is None else c.movedim(dim, 0)
-        for c, dim in zip(coefficients, in_dims[0], strict=True)
-    ]
-    return _torch.ops().space_synthesis(batched, *arguments), 0
+def _batched_synthesis(op: Any) -> Any:
+    def rule(
+        info: Any, in_dims: Sequence[Any], coefficients: Sequence[torch.Tensor], *arguments: Any
+    ) -> tuple[Any, int]:
+        batched = [
+            c.expand(info.batch_size, *c.shape) if dim is None else c.movedim(dim, 0)
+            for c, dim in zip(coefficients, in_dims[0], strict=True)
+        ]
+        return op(batched, *arguments), 0
+
+    return rule
 
 
-torch.library.register_fake("genimg_fast::space_analysis", _analysis_shapes)
-torch.library.register_fake("genimg_fast::space_synthesis", _synthesis_shapes)
-torch.library.register_vmap("genimg_fast::space_analysis", _analysis_batched)
-torch.library.register_vmap("genimg_fast::space_synthesis", _synthesis_batched)
+_registered: set[str] = set()
+
+
+def _register(ops: Any) -> None:
+    """Tell torch the shapes and vmap rules of the operators in a namespace."""
+    _registered.add(ops.name)
+    for op, fake, batched in (
+        (ops.space_analysis.default, _analysis_shapes, _batched_analysis),
+        (ops.space_synthesis.default, _synthesis_shapes, _batched_synthesis),
+    ):
+        name = op.name().removesuffix(".default")
+        torch.library.register_fake(name, fake)
+        torch.library.register_vmap(name, batched(op))
+
+
+def _ops() -> Any:
+    ops = _torch.ops()
+    if ops.name not in _registered:
+        _register(ops)
+    return ops
+
+
+_register(torch.ops.genimg_fast)

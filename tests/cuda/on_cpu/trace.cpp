@@ -145,6 +145,7 @@ struct SiteCost {
 struct KernelRecord {
   int64_t launches = 0, blocks = 0, atomics = 0;
   int64_t sectors_read = 0, sectors_written = 0;  // distinct ones, in each launch
+  size_t dynamic_shared = 0;                      // bytes, the most of any launch
   std::map<const void*, SiteCost> sites;
   std::set<const void*> races, block_races;  // where threads of a block, and of different blocks, race
 };
@@ -315,16 +316,29 @@ void append_sites(std::string& text, const KernelRecord& kernel) {
   text += "]";
 }
 
+void append_instructions(std::string& text, const char* name, const std::set<const void*>& places) {
+  append(text, ", \"%s\": [", name);
+  const char* separator = "";
+  for (const void* place : places) {
+    append(text, "%s%zu", separator, library_offset(place));
+    separator = ", ";
+  }
+  text += "]";
+}
+
 void append_kernel(std::string& text, const std::string& name, const KernelRecord& kernel) {
   append(text, "{\"name\": \"%s\", \"launches\": %lld, \"blocks\": %lld, \"atomics\": %lld", name.c_str(),
          (long long)kernel.launches, (long long)kernel.blocks, (long long)kernel.atomics);
   append(text, ", \"sectors_read\": %lld, \"sectors_written\": %lld", (long long)kernel.sectors_read,
          (long long)kernel.sectors_written);
+  append(text, ", \"dynamic_shared\": %zu", kernel.dynamic_shared);
   append(text, ", \"races\": %zu, \"block_races\": %zu", kernel.races.size(), kernel.block_races.size());
   append_cost(text, "global_loads", kernel, Space::global, false);
   append_cost(text, "global_stores", kernel, Space::global, true);
   append_cost(text, "shared_loads", kernel, Space::shared, false);
   append_cost(text, "shared_stores", kernel, Space::shared, true);
+  append_instructions(text, "race_sites", kernel.races);
+  append_instructions(text, "block_race_sites", kernel.block_races);
   append_sites(text, kernel);
   text += "}";
 }
@@ -335,6 +349,7 @@ void launch_begins(const KernelSymbols& kernel) {
   kernel_name = kernel.name;
   record = &records[kernel_name];
   ++record->launches;
+  record->dynamic_shared = std::max(record->dynamic_shared, dynamic_shared_bytes);
   pages.clear();
 }
 

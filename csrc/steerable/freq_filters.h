@@ -1,0 +1,219 @@
+// The filters of a pyramid as the kernels of the fused transform want them; for one call of analysis or synthesis.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/executor.h"
+#include "common/scratch.h"
+#include "steerable/freq.h"
+#include "steerable/freq_kernels.h"
+#include "steerable/masks.h"
+
+namespace genimg::steerable {
+
+inline int64_t ceil_div(int64_t n, int64_t d) { return (n + d - 1) / d; }
+inline int64_t ceil_to(int64_t n, int64_t multiple) { return ceil_div(n, multiple) * multiple; }
+// Rows of half a spectrum, the row at half the sampling rate riding in the first (freq_kernels.h).
+inline int64_t half_rows(int64_t height) { return (height + 1) / 2; }
+
+// The frequencies that the filters of a level let through: those of the level's band where it is downsampled.
+inline Size support_of(const Pyramid& p, int level) {
+  return {level_length(p.height, level, true), level_length(p.width, level, true)};
+}
+
+template <typename T>
+class FilterBank {
+ public:
+  // For the coefficients that are there, times their scales; `C` is T or const T.
+  template <typename C>
+  FilterBank(const Pyramid& pyramid, const Coefficients<C>& coefficients, const FreqKernels<T>& kernels,
+             const Executor& executor);
+
+  const Filter<T>& highpass() const { return entries_[highpass_entry()].filter; }
+  const Filter<T>& lowpass() const { return entries_[lowpass_entry()].filter; }
+  // `table` keeps masks that are no product of a radial and an angular factor, until the next call.
+  Filter<T> band(int level, int orientation, bool hilbert, std::vector<T>& table, const Executor& executor) const;
+
+  // The highpass mask is 1 on the row h/2, which shares a lane with row 0. This filters that lane for both of them;
+  // highpass() passes it on.
+  void filter_first_row(T* spectrum) const;
+
+ private:
+  using Kind = typename RadialTable<T>::Kind;
+  struct Entry {
+    Filter<T> filter;
+    std::vector<FilterColumn<T>> columns;
+    double scale = 0;
+  };
+
+  size_t highpass_entry() const { return static_cast<size_t>(p_.levels); }
+  size_t lowpass_entry() const { return static_cast<size_t>(p_.levels) + 1; }
+  int64_t blocks_of(int level) const { return ceil_div(half_rows(support_of(p_, level).height), k_.lanes); }
+  // Masks that are a radial factor times an angular one need one quarter of the plane.
+  bool has_table(Kind kind) const { return p_.masks == Masks::exact || kind != Kind::band; }
+  int64_t table_width(Kind kind, int level) const {
+    const int64_t width = support_of(p_, level).width;
+    return 1 + (has_table(kind) ? width / 2 + 1 : width);
+  }
+  int64_t table_size(Kind kind, int level) const {
+    return has_table(kind) ? blocks_of(level) * table_width(kind, level) * k_.lanes : 0;
+  }
+  template <typename C>
+  size_t total_size(const Coefficients<C>& coefficients) const;
+
+  T* add(size_t entry, Kind kind, int level, double scale, T* table, const Executor& executor);
+  void make_exact_table(Kind kind, int level, double scale, T* table, const Executor& executor) const;
+  template <typename Value>
+  void tabulate(int level, int64_t width, bool symmetric, T* table, const Executor& executor, Value value) const;
+
+  const Pyramid& p_;
+  const FreqKernels<T>& k_;
+  const MaskParameters<double> masks_;
+  std::vector<Entry> entries_;  // of the bands of each level, of the highpass and of the lowpass residual
+  Scratch<T> tables_;
+  std::vector<T> first_row_;
+};
+
+template <typename T>
+template <typename C>
+FilterBank<T>::FilterBank(const Pyramid& pyramid, const Coefficients<C>& coefficients, const FreqKernels<T>& kernels,
+                          const Executor& executor)
+    : p_(pyramid),
+      k_(kernels),
+      masks_(mask_parameters<double>(pyramid)),
+      entries_(static_cast<size_t>(pyramid.levels) + 2),
+      tables_(total_size(coefficients)) {
+  T* table = tables_.get();
+  for (int level = 0; level < p_.levels; ++level)
+    if (coefficients.bands[level] != nullptr)
+      table = add(static_cast<size_t>(level), Kind::band, level, coefficients.band_scale[level], table, executor);
+  if (coefficients.lowpass != nullptr)
+    table = add(lowpass_entry(), Kind::lowpass, p_.levels, coefficients.lowpass_scale, table, executor);
+  if (coefficients.highpass == nullptr) return;
+  add(highpass_entry(), Kind::highpass, 0, coefficients.highpass_scale, table, executor);
+  for (int64_t k = 0; k <= p_.width / 2; ++k) {
+    first_row_.push_back(table[k * k_.lanes]);
+    table[k * k_.lanes] = 1;
+  }
+}
+
+template <typename T>
+template <typename C>
+size_t FilterBank<T>::total_size(const Coefficients<C>& coefficients) const {
+  int64_t size = 0;
+  for (int level = 0; level < p_.levels; ++level)
+    if (coefficients.bands[level] != nullptr) size += table_size(Kind::band, level);
+  if (coefficients.lowpass != nullptr) size += table_size(Kind::lowpass, p_.levels);
+  if (coefficients.highpass != nullptr) size += table_size(Kind::highpass, 0);
+  return static_cast<size_t>(size);
+}
+
+// Returns the end of the table.
+template <typename T>
+T* FilterBank<T>::add(size_t index, Kind kind, int level, double scale, T* table, const Executor& executor) {
+  const Size support = support_of(p_, level);
+  const int64_t width = table_width(kind, level);
+  const int64_t length = kind == Kind::highpass ? p_.width : level_size(p_, level).width;
+  Entry& entry = entries_[index];
+  entry.scale = scale;
+  for (int64_t i = 0; i < length; ++i) {
+    const int64_t k = signed_index(i, length), negative = has_table(kind) ? -k : k + support.width;
+    FilterColumn<T> column{static_cast<T>(k), static_cast<int32_t>(k < 0 ? k + p_.width : k),
+                           static_cast<int32_t>(k < 0 ? negative : k)};
+    if (2 * std::abs(k) > support.width) column.table = static_cast<int32_t>(width - 1);
+    entry.columns.push_back(column);
+  }
+  entry.filter.columns = entry.columns.data();
+  entry.filter.table = table;
+  entry.filter.table_width = width;
+  if (!has_table(kind)) return table;
+  if (p_.masks == Masks::exact) {
+    make_exact_table(kind, level, scale, table, executor);
+  } else {
+    tabulate(level, width, true, table, executor, [&](int64_t kx, int64_t ky) {
+      const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+      return scale * (kind == Kind::lowpass ? lowpass_mask(at) : highpass_mask(at));
+    });
+  }
+  return table + table_size(kind, level);
+}
+
+template <typename T>
+void FilterBank<T>::make_exact_table(Kind kind, int level, double scale, T* values, const Executor& executor) const {
+  const bool is_band = kind == Kind::band;
+  RadialTable<T> table;
+  table.kind = kind;
+  table.level = level;
+  table.overlap = masks_.overlap;
+  table.order = is_band ? p_.order : 0;
+  table.x_step = static_cast<T>(masks_.step_x);
+  table.y_step = static_cast<T>(masks_.step_y);
+  table.inverse_width = static_cast<T>(masks_.inverse_width);
+  table.unit = static_cast<T>(std::ldexp(1.0, -level));
+  // Half, because columns_forward gives twice the spectrum.
+  table.scale = static_cast<T>(0.5 * scale * (is_band ? masks_.gain : 1.0));
+  table.half_width = support_of(p_, level).width / 2;
+  table.values = values;
+  parallel_for(executor, 0, blocks_of(level), ceil_div(1024, table.half_width + 1),
+               [&](int64_t begin, int64_t end) { k_.radial_table(table, begin, end); });
+}
+
+// A table of value(kx, ky) and its column of zeros.
+template <typename T>
+template <typename Value>
+void FilterBank<T>::tabulate(int level, int64_t width, bool symmetric, T* table, const Executor& executor,
+                             Value value) const {
+  const int64_t lanes = k_.lanes;
+  parallel_for(executor, 0, blocks_of(level) * lanes, ceil_div(512, width), [&](int64_t begin, int64_t end) {
+    for (int64_t ky = begin; ky < end; ++ky) {
+      T* const row = table + ky / lanes * width * lanes + ky % lanes;
+      for (int64_t k = 0; k < width - 1; ++k)
+        row[k * lanes] = static_cast<T>(0.5 * value(symmetric ? k : signed_index(k, width - 1), ky));
+      row[(width - 1) * lanes] = 0;
+    }
+  });
+}
+
+template <typename T>
+Filter<T> FilterBank<T>::band(int level, int orientation, bool hilbert, std::vector<T>& table,
+                              const Executor& executor) const {
+  const Entry& entry = entries_[static_cast<size_t>(level)];
+  Filter<T> filter = entry.filter;
+  filter.quarter_turns = (p_.order + hilbert) % 4;
+  if (has_table(Kind::band)) {
+    filter.cosine = static_cast<T>(std::ldexp(masks_.cosine[orientation] * masks_.step_x, level));
+    filter.sine = static_cast<T>(std::ldexp(masks_.sine[orientation] * masks_.step_y, level));
+    filter.order = p_.order;
+    filter.hilbert = hilbert;
+    return filter;
+  }
+  table.resize(static_cast<size_t>(blocks_of(level) * filter.table_width * k_.lanes));
+  tabulate(level, filter.table_width, false, table.data(), executor, [&](int64_t kx, int64_t ky) {
+    const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+    const Oriented<double> mask = oriented_mask(at, radial_mask(at, level), orientation);
+    return entry.scale * (hilbert ? mask.hilbert : mask.band);
+  });
+  filter.table = table.data();
+  return filter;
+}
+
+template <typename T>
+void FilterBank<T>::filter_first_row(T* spectrum) const {
+  const int64_t n = p_.width;
+  const T half_rate = static_cast<T>(0.5 * entries_[highpass_entry()].scale);
+  const auto at = [&](int64_t k, int part) -> T& { return spectrum[(2 * k + part) * k_.lanes]; };
+  for (int64_t k = 0; k <= n / 2; ++k) {
+    const int64_t mirror = k == 0 ? 0 : n - k;
+    const T re = at(k, 0), im = at(k, 1), mirror_re = at(mirror, 0), mirror_im = at(mirror, 1);
+    const T first = first_row_[static_cast<size_t>(k)];
+    const T mean = (first + half_rate) / 2, difference = (first - half_rate) / 2;
+    at(k, 0) = mean * re + difference * mirror_re;
+    at(k, 1) = mean * im - difference * mirror_im;
+    at(mirror, 0) = mean * mirror_re + difference * re;
+    at(mirror, 1) = mean * mirror_im - difference * im;
+  }
+}
+
+}  // namespace genimg::steerable
