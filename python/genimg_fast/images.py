@@ -233,20 +233,22 @@ def _from_pillow(path: Path, picture: Any) -> tuple[np.ndarray, bool]:
 
 
 def _read_wide(path: Path, opened: Any) -> np.ndarray:
-    """Return the pixels of a 16-bit PNG in colour.
+    """Return the pixels of a 16-bit PNG in colour or with alpha, of which Pillow would keep one byte a value.
 
-    Pillow keeps one byte of each value: the first of two for big-endian data, which a PNG is, the second for
-    little-endian data. Decoding under both names gets both bytes.
+    It keeps the first of two bytes for big-endian data, which a PNG is, and the second for little-endian data: decoding
+    under both names gets both. Grey with alpha has as many bytes a pixel as 8-bit RGBA, and is decoded as that.
     """
     from PIL import Image
 
-    if opened.tile[0].args.startswith("LA"):
-        raise ValueError(f"{path} is a PNG of 16-bit grey with alpha, which is not read; accepted is the same as TIFF")
-    high = np.asarray(opened).astype(np.uint16)
-    with Image.open(path) as again:
-        again.tile = [again.tile[0]._replace(args=again.tile[0].args.replace(";16B", ";16L"))]
-        low = np.asarray(again)
-    return high << 8 | low
+    def decode(name: str) -> np.ndarray:
+        with Image.open(path) as picture:
+            picture.tile = [picture.tile[0]._replace(args=name)]
+            return np.asarray(picture)
+
+    name = opened.tile[0].args
+    if name == "LA;16B":
+        return decode("RGBA").view(">u2").astype(np.uint16)
+    return decode(name).astype(np.uint16) << 8 | decode(name.replace(";16B", ";16L"))
 
 
 def _read_tiff(path: Path, max_pixels: int) -> tuple[np.ndarray, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -212,6 +213,24 @@ def test_bad_input_is_one_line_and_status_2(
     assert done.stderr.startswith("Error: ")
     assert done.stderr.count("\n") == 1
     assert list(Path("out").iterdir()) == []
+
+
+def test_a_process_ends_with_status_2_and_no_traceback(folder: Path) -> None:
+    code = "from genimg_fast.cli import main; main()"
+    arguments = ["texture", "heeger-bergen", str(folder / "grey.png"), "-o", str(folder / "none" / "t.png")]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: the folder {folder / 'none'} does not exist\n"
+    assert done.stdout == ""
+
+
+def test_textures_of_files_do_not_import_torch(folder: Path) -> None:
+    code = (
+        "import sys; from genimg_fast.cli import main; main(standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    arguments = ["texture", "heeger-bergen", str(folder / "grey.png"), "-o", str(folder / "out" / "t.png")]
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+    assert (folder / "out" / "t.png").exists()
 
 
 def test_unknown_commands_are_named() -> None:

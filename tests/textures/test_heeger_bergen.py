@@ -327,6 +327,7 @@ def test_a_constant_picture_stays_constant() -> None:
         ({"image": np.where(np.eye(16), np.inf, 0)}, ValueError, "16 of its values are NaN or infinite"),
         ({"size": 0}, ValueError, "size must be at least 8, got 0"),
         ({"size": (64, -1)}, ValueError, "size must be at least 8, got -1"),
+        ({"size": (1 << 20, 1 << 12)}, ValueError, "size must be at most 2147483648 pixels in all"),
         ({"size": (1, 2, 3)}, ValueError, "one integer or two"),
         ({"size": 8.5}, TypeError, "size must be an integer, got 8.5"),
         ({"n_iter": 0}, ValueError, "n_iter must be at least 1, got 0"),

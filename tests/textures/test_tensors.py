@@ -66,6 +66,23 @@ def test_tensors_of_any_layout(device: Any) -> None:
     assert torch.equal(expanded, heeger_bergen(row.expand(24, 24).contiguous(), seed=0, n_iter=1))
 
 
+def test_same_bits_for_any_number_of_threads(device: Any) -> None:
+    exemplar, before = picture(device, 3, 64, 64), torch.get_num_threads()
+    distances: list[list[float]] = [[], []]
+    results = []
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            note = distances[n - 1].append
+            results.append(
+                heeger_bergen(exemplar, seed=0, n_iter=2, callback=lambda step, note=note: note(step.distance))
+            )
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)
+    assert distances[0] == distances[1]
+
+
 def test_an_empty_batch_is_an_empty_batch(device: Any) -> None:
     assert heeger_bergen(picture(device, 0, 3, 16, 16), (8, 12), seed=0).shape == (0, 3, 8, 12)
 

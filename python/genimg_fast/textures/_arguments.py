@@ -12,6 +12,8 @@ import numpy as np
 from genimg_fast.textures._analysis import ORDERS, Shape, max_height
 from genimg_fast.textures._picture import MIN_SIDE, Kind, kind_of, unpack
 
+MAX_PIXELS = 1 << 31  # as many values as histogram matching pools
+
 
 def exemplars(image: Any) -> tuple[list[np.ndarray], Kind]:
     """Return the planes of one picture or of a list of them, and the kind they share."""
@@ -74,6 +76,8 @@ def size(value: Any, exemplar: Shape) -> Shape:
     if len(sides) != 2:
         raise ValueError(f"size must be one integer or two (height, width), got {value!r}")
     height, width = (integer("size", side, MIN_SIDE) for side in sides)
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"size must be at most {MAX_PIXELS} pixels in all, got {height}x{width}")
     return height, width
 
 
