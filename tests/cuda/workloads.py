@@ -22,6 +22,22 @@ from genimg_fast import _torch
 SIZE = 256
 
 
+def _steerable_space() -> dict[str, Callable[[], object]]:
+    image = _image(size=128)
+    pyramid = gf.SteerablePyramidSpace((128, 128), height=2, order=3)
+    coefficients = pyramid(image)
+
+    def gradient() -> None:
+        x = image.clone().requires_grad_()
+        sum(part.sum() for part in pyramid(x).values()).backward()
+
+    return {
+        "steerable_space_analysis": lambda: pyramid(image),
+        "steerable_space_synthesis": lambda: pyramid.recon_pyr(coefficients),
+        "steerable_space_gradient": gradient,
+    }
+
+
 LONG, SHORT = (2, 128, 128), (2, 64, 64)  # rows above and below what one block sorts by itself
 
 
@@ -114,7 +130,7 @@ def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in {**_steerable_freq(), **_histogram()}.items():
+        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]
