@@ -10,9 +10,10 @@ from pathlib import Path
 
 import histogram
 import steerable_freq
+import steerable_space
 from kernel_library import KernelLibrary
 
-FAMILIES = {module.NAME: module for module in (histogram, steerable_freq)}
+FAMILIES = {module.NAME: module for module in (histogram, steerable_freq, steerable_space)}
 
 if __name__ == "__main__":
     library = KernelLibrary(Path(sys.argv[1]))
