@@ -216,6 +216,54 @@ SEEDS = [
             "race in shared memory",
         ),
     ),
+    *_seeds(
+        "steerable_space",
+        "steerable/space_cuda.cu",
+        (
+            "missing barrier before a tile is replaced",
+            "    __syncthreads();\n    load_tile(p.inputs[f]",
+            "    load_tile(p.inputs[f]",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "divergent barrier",
+            "    }\n  __syncthreads();",
+            "    }\n  if (threadIdx.x > 0) __syncthreads();",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "overrun",
+            "if (y >= height || x >= width) return;",
+            "if (y > height || x >= width) return;",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "strided load",
+            "int row = threadIdx.y; row < rows; row += kWarps)\n    for (int column = threadIdx.x; column < columns; "
+            "column += kWarp)",
+            "int row = threadIdx.x; row < rows; row += kWarp)\n    for (int column = threadIdx.y; column < columns; "
+            "column += kWarps)",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "blocks overlap",
+            "block % g.tiles_x * kTileColumns",
+            "block % g.tiles_x * (kTileColumns - 2)",
+            "traced",
+            "blocks race",
+        ),
+        (
+            "the wrong tap",
+            "tap[-(r % 2) * kTableSize - 1]",
+            "tap[-(r % 2) * kTableSize]",
+            "plain",
+            "Not equal to tolerance",
+        ),
+    ),
 ]
 
 

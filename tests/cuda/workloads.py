@@ -124,6 +124,23 @@ def _histogram() -> dict[str, Callable[[], object]]:
     }
 
 
+def _steerable_space() -> dict[str, Callable[[], object]]:
+    pyramid = gf.SteerablePyramidSpace((SIZE, SIZE), height=2, order=3)
+    image = _image()
+    coefficients = pyramid(image)
+    given, wanted = image.clone().requires_grad_(), {k: c.clone().requires_grad_() for k, c in coefficients.items()}
+    return {
+        "steerable_space_analysis": lambda: pyramid(image),
+        "steerable_space_synthesis": lambda: pyramid.recon_pyr(coefficients),
+        "steerable_space_analysis_gradient": lambda: torch.autograd.grad(
+            list(pyramid(given).values()), given, list(coefficients.values())
+        ),
+        "steerable_space_synthesis_gradient": lambda: torch.autograd.grad(
+            pyramid.recon_pyr(wanted), list(wanted.values()), image
+        ),
+    }
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
