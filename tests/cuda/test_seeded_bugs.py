@@ -90,46 +90,6 @@ SEEDS = [
         ),
     ),
     *_seeds(
-        "steerable_space",
-        "steerable/space_cuda.cu",
-        (
-            "missing barrier",
-            "    __syncthreads();\n    load_tile(p.inputs[f],",
-            "    load_tile(p.inputs[f],",
-            "traced",
-            "race in shared memory",
-        ),
-        (
-            "divergent barrier",
-            "    }\n  __syncthreads();\n}",
-            "    }\n  if (threadIdx.y < 7) __syncthreads();\n}",
-            "plain",
-            "divergent barrier",
-        ),
-        (
-            "overrun",
-            "if (y >= height || x >= width) return;",
-            "if (y > height || x > width) return;",
-            "sanitized",
-            "AddressSanitizer",
-        ),
-        (
-            "overrun of shared memory",
-            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * (kTileRows + 2 * kMargin);",
-            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * kTileRows;",
-            "sanitized",
-            "AddressSanitizer",
-        ),
-        (
-            "strided stores",
-            "const int from = part * (kWarp / 2) + lane / 2;",
-            "store(target, g, tile.image, tile.y + static_cast<int64_t>(threadIdx.y) * kRows + r,"
-            " tile.x + 2 * lane + part, sum[r][part]);\n      continue;\n      const int from = part * (kWarp / 2) + lane / 2;",
-            "traced",
-            "sectors over budget",
-        ),
-    ),
-    *_seeds(
         "histogram",
         "histogram/cuda_sort.cuh",
         (
@@ -219,6 +179,21 @@ SEEDS = [
     *_seeds(
         "steerable_space",
         "steerable/space_cuda.cu",
+        (
+            "overrun of shared memory",
+            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * (kTileRows + 2 * kMargin);",
+            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * kTileRows;",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "strided stores",
+            "const int from = part * (kWarp / 2) + lane / 2;",
+            "store(target, g, tile.image, tile.y + static_cast<int64_t>(threadIdx.y) * kRows + r,"
+            " tile.x + 2 * lane + part, sum[r][part]);\n      continue;\n      const int from = part * (kWarp / 2) + lane / 2;",
+            "traced",
+            "sectors over budget",
+        ),
         (
             "missing barrier before a tile is replaced",
             "    __syncthreads();\n    load_tile(p.inputs[f]",

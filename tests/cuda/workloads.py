@@ -22,22 +22,6 @@ from genimg_fast import _torch
 SIZE = 256
 
 
-def _steerable_space() -> dict[str, Callable[[], object]]:
-    image = _image(size=128)
-    pyramid = gf.SteerablePyramidSpace((128, 128), height=2, order=3)
-    coefficients = pyramid(image)
-
-    def gradient() -> None:
-        x = image.clone().requires_grad_()
-        sum(part.sum() for part in pyramid(x).values()).backward()
-
-    return {
-        "steerable_space_analysis": lambda: pyramid(image),
-        "steerable_space_synthesis": lambda: pyramid.recon_pyr(coefficients),
-        "steerable_space_gradient": gradient,
-    }
-
-
 LONG, SHORT = (2, 128, 128), (2, 64, 64)  # rows above and below what one block sorts by itself
 
 
