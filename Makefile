@@ -11,7 +11,10 @@ STEP = @$(PY) tools/step.py
 CUDA = $(shell $(PY) -c 'import torch; print("AUTO" if torch.cuda.is_available() else "OFF")')
 INSTALL = $(PIP) --no-build-isolation --config-settings=cmake.define.GENIMG_CUDA=$(CUDA)
 SOURCES := $(shell find csrc cmake python benchmarks -type f -not -name '*.pyc') CMakeLists.txt pyproject.toml README.md
+# The CUDA kernels compiled for the host, plain and with their memory accesses traced (docs/cuda.md).
 HARNESS := build/cuda-on-cpu/tests/cuda/libgenimg_fast_cuda_on_cpu.so
+HARNESS_SOURCES := $(shell find tests/cuda -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name CMakeLists.txt)
+TRACED := build/cuda-on-cpu-traced/tests/cuda/libgenimg_fast_cuda_on_cpu.so
 
 .PHONY: demo test bench lint clean
 
@@ -21,9 +24,9 @@ demo: $(VENV)/installed
 	    examples/gravel.png -o demo/gravel.png --size 384x512 --seed 0 --figure demo/gravel-figure.png
 	@echo "The texture is $(CURDIR)/demo/gravel.png; exemplar, texture and convergence: $(CURDIR)/demo/gravel-figure.png"
 
-# The kernels' tests run on the CPU kernels and on the CUDA kernels compiled for the host (docs/cuda.md).
-test: $(VENV)/installed-for-tests $(HARNESS)
-	GENIMG_FAST_CUDA_ON_CPU=$(CURDIR)/$(HARNESS) GENIMG_FAST_REQUIRE_DEVICES=cpu,cuda-on-cpu OMP_NUM_THREADS=1 \
+test: $(VENV)/installed-for-tests $(HARNESS) $(TRACED)
+	GENIMG_FAST_CUDA_ON_CPU=$(CURDIR)/$(HARNESS) GENIMG_FAST_CUDA_ON_CPU_TRACED=$(CURDIR)/$(TRACED) \
+	    GENIMG_FAST_REQUIRE_DEVICES=cpu,cuda-on-cpu,cuda-on-cpu-traced OMP_NUM_THREADS=1 \
 	    $(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
 bench: $(VENV)/installed-for-tests
@@ -45,9 +48,9 @@ $(VENV)/installed-for-tests: $(VENV)/build-tools $(SOURCES)
 	$(STEP) "compile and install genimg_fast and what its tests need" $(INSTALL) '.[test]'
 	@touch $@
 
-$(HARNESS): $(VENV)/build-tools $(SOURCES) $(wildcard tests/cuda/*.cpp tests/cuda/*.h tests/cuda/CMakeLists.txt)
-	$(STEP) "configure the CUDA kernels for the host" $(VENV)/bin/cmake --preset cuda-on-cpu -DPython_EXECUTABLE=$(CURDIR)/$(PY)
-	$(STEP) "compile the CUDA kernels for the host" $(VENV)/bin/cmake --build --preset cuda-on-cpu
+$(HARNESS) $(TRACED): build/%/tests/cuda/libgenimg_fast_cuda_on_cpu.so: $(VENV)/build-tools $(SOURCES) $(HARNESS_SOURCES)
+	$(STEP) "configure $*" $(VENV)/bin/cmake --preset $* -DPython_EXECUTABLE=$(CURDIR)/$(PY) --log-level=WARNING
+	$(STEP) "compile $*" $(VENV)/bin/cmake --build --preset $*
 	@touch $@
 
 lint: $(VENV)/constraints.txt

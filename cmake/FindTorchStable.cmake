@@ -19,3 +19,19 @@ add_library(TorchStable::torch SHARED IMPORTED)
 set_target_properties(TorchStable::torch PROPERTIES
   IMPORTED_LOCATION "${TORCH_ROOT}/lib/libtorch${CMAKE_SHARED_LIBRARY_SUFFIX}"
   INTERFACE_INCLUDE_DIRECTORIES "${TORCH_ROOT}/include")
+
+# The oldest torch that the libraries run on, as torch's headers want it.
+string(REPLACE "." ";" target_version ${GENIMG_TORCH_TARGET})
+list(GET target_version 0 major)
+list(GET target_version 1 minor)
+math(EXPR abi "(${major} << 56) | (${minor} << 48)" OUTPUT_FORMAT HEXADECIMAL)
+set_target_properties(TorchStable::torch PROPERTIES INTERFACE_COMPILE_DEFINITIONS TORCH_TARGET_VERSION=${abi})
+
+# A plain shared library of operators: torch.ops.load_library opens it, Python never imports it.
+function(add_torch_library name)
+  add_library(${name} MODULE ${ARGN})
+  set_target_properties(${name} PROPERTIES PREFIX lib)
+  target_link_libraries(${name} PRIVATE TorchStable::torch)
+  target_link_options(${name} PRIVATE LINKER:--no-as-needed LINKER:--exclude-libs,ALL)
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/csrc)
+endfunction()

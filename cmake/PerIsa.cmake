@@ -22,7 +22,8 @@ function(add_isa_sources target)
       # No errno: a square root is then one instruction. GCC's own AVX-512 headers warn falsely (PR105593).
       target_compile_options(${objects} PRIVATE ${GENIMG_WARNINGS} ${GENIMG_ISA_FLAGS_${level}} -fno-math-errno
                              -fno-trapping-math -Wno-psabi -Wno-uninitialized -Wno-maybe-uninitialized)
-      target_sources(${target} PRIVATE $<TARGET_OBJECTS:${objects}>)
+      # INTERFACE: an object library hands on its own objects only, so who links it takes these along as sources.
+      target_sources(${target} INTERFACE $<TARGET_OBJECTS:${objects}>)
     endif()
     target_sources(${objects} PRIVATE ${ARGN})
   endforeach()

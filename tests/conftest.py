@@ -7,6 +7,7 @@ it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ def _missing(name: str) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _new_memory_is_nan() -> Iterator[None]:
+    """Have torch fill new tensors, so that an output that a kernel left unwritten shows."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 @pytest.fixture(params=["cpu", "cuda-on-cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     name = request.param
@@ -45,7 +59,7 @@ def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     if name == "cuda-on-cpu":
         from genimg_fast import _torch
 
-        with _torch.use_cuda_on_cpu(os.environ["GENIMG_FAST_CUDA_ON_CPU"]):
+        with _torch.use_cuda_on_cpu(os.environ["GENIMG_FAST_CUDA_ON_CPU"]), _new_memory_is_nan():
             yield Device(name)
     else:
         yield Device(name)

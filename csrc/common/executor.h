@@ -16,11 +16,10 @@ struct Executor {
   void (*run)(int64_t begin, int64_t end, int64_t grain, Body body, void* context);
 };
 
-inline Executor serial_executor() {
-  return {[](int64_t begin, int64_t end, int64_t, Executor::Body body, void* context) {
-    if (begin < end) body(context, begin, end);
-  }};
+inline void run_serially(int64_t begin, int64_t end, int64_t, Executor::Body body, void* context) {
+  if (begin < end) body(context, begin, end);
 }
+inline Executor serial_executor() { return {&run_serially}; }
 
 // parallel_for(executor, 0, n, grain, [&](int64_t begin, int64_t end) { ... })
 template <typename Loop>

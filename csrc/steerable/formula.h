@@ -121,13 +121,13 @@ GENIMG_HD T band_radial(T l, int level, int overlap, S inverse_width) {
   return low_product<Masks>(l, level, overlap, inverse_width) * high<Masks>(l + S(level + 1), inverse_width);
 }
 
-// base^exponent for a small non-negative integer exponent; 0^0 = 1.
+// base^exponent for 0 <= exponent <= 15; 0^0 = 1. Without a loop, so that loops around it can be vectorised.
 template <typename T>
 GENIMG_HD T power(T base, int exponent) {
   using S = typename Lanes<T>::scalar;
-  T result = base * S(0) + S(1);
-  for (int k = 0; k < exponent; ++k) result = result * base;
-  return result;
+  const T one = base * S(0) + S(1), base2 = base * base, base4 = base2 * base2, base8 = base4 * base4;
+  return ((exponent & 1) != 0 ? base : one) * ((exponent & 2) != 0 ? base2 : one) *
+         (((exponent & 4) != 0 ? base4 : one) * ((exponent & 8) != 0 ? base8 : one));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -165,28 +165,35 @@ GENIMG_HD Place place_of(int64_t kx, int64_t ky, int64_t level_height, int64_t l
           2 * kx == level_width || 2 * magnitude == level_height, ky < 0 ? ky + level_height : ky, level_width / 2 + 1};
 }
 
+// Where a frequency lies, as the masks need it: log2 of its radius, and its direction as a unit vector or as an angle
+// in steps of pi/1024.
+template <typename Masks, typename S>
+struct Polar;
 template <typename S>
-struct Polar {
-  S log_radius, cosine, sine;  // log2 of the radius; the direction
+struct Polar<Exact, S> {
+  S log_radius, cosine, sine;
+};
+template <typename S>
+struct Polar<Table, S> {
+  S log_radius, angle;
 };
 
-// In the exact masks DC has radius 0. pyrtools gives it the radius of its neighbour to the left, and has DC between two
-// samples of its grid where the size is odd.
-template <typename Masks, typename S>
-GENIMG_HD Polar<S> polar(const MaskParameters<S>& p, int64_t kx, int64_t ky) {
+// DC has radius 0.
+template <typename S>
+GENIMG_HD void locate(const MaskParameters<S>& p, int64_t kx, int64_t ky, Polar<Exact, S>& at) {
+  const S x = S(kx) * p.step_x, y = S(ky) * p.step_y, square = x * x + y * y;
   const bool dc = kx == 0 && ky == 0;
-  S x = S(kx), y = S(ky);
-  if constexpr (Masks::is_table) {
-    x -= S(0.5) * S(p.width % 2);
-    y -= S(0.5) * S(p.height % 2);
-  }
-  x *= p.step_x;
-  y *= p.step_y;
-  const S square = x * x + y * y;
-  const S inverse_radius = square > S(0) ? S(1) / S(sqrt(square)) : S(0);
-  const S x_of_radius = Masks::is_table && dc ? x - p.step_x : x;
-  const S log_radius = S(0.5) * log2_of(x_of_radius * x_of_radius + y * y);
-  return {!Masks::is_table && dc ? S(-1e9) : log_radius, square > S(0) ? x * inverse_radius : S(1), y * inverse_radius};
+  const S inverse_radius = dc ? S(0) : S(1) / S(sqrt(square));
+  at = {dc ? S(-1e9) : S(0.5) * log2_of(square), dc ? S(1) : x * inverse_radius, y * inverse_radius};
+}
+
+// pyrtools has DC between two samples of its grid where the size is odd, and gives it the radius of its neighbour to
+// the left.
+template <typename S>
+GENIMG_HD void locate(const MaskParameters<S>& p, int64_t kx, int64_t ky, Polar<Table, S>& at) {
+  const S x = (S(kx) - S(0.5) * S(p.width % 2)) * p.step_x, y = (S(ky) - S(0.5) * S(p.height % 2)) * p.step_y;
+  const S radius_x = kx == 0 && ky == 0 ? x - p.step_x : x;
+  at = {S(0.5) * log2_of(radius_x * radius_x + y * y), S(atan2(y, x)) * S(1024 / 3.14159265358979323846)};
 }
 
 // The factors of one frequency for a band and for its Hilbert transform, both real. A coefficient of the band is the
@@ -208,21 +215,21 @@ GENIMG_HD S cosine_sample(S k) {
   return sign_of(x) * sine_quarter(S(fabs(x)));
 }
 
-// c cos^order(angle), and the same times sign(cos(angle)).
-template <typename Masks, typename S>
-GENIMG_HD Oriented<S> angular(const MaskParameters<S>& p, const Polar<S>& at, int orientation) {
+// c cos^order(angle - that of the orientation), and the same times the sign of the cosine.
+template <typename S>
+GENIMG_HD Oriented<S> angular(const MaskParameters<S>& p, const Polar<Exact, S>& at, int orientation) {
   const S cosine = at.cosine * p.cosine[orientation] + at.sine * p.sine[orientation];
-  if constexpr (!Masks::is_table) {
-    const S band = p.gain * power(cosine, p.order);
-    return {band, sign_of(cosine) * band};
-  } else {
-    const S sine = at.sine * p.cosine[orientation] - at.cosine * p.sine[orientation];
-    const S position = S(atan2(sine, cosine)) * S(1024 / 3.14159265358979323846), k = S(floor(position));
-    const S left = cosine_sample(k), right = cosine_sample(k + 1);
-    const S band_left = p.gain * power(left, p.order), band_right = p.gain * power(right, p.order);
-    return {between(band_left, band_right, position - k),
-            between(sign_of(left) * band_left, sign_of(right) * band_right, position - k)};
-  }
+  const S band = p.gain * power(cosine, p.order);
+  return {band, sign_of(cosine) * band};
+}
+template <typename S>
+GENIMG_HD Oriented<S> angular(const MaskParameters<S>& p, const Polar<Table, S>& at, int orientation) {
+  const S difference = at.angle - S(1024) * S(orientation) / S(p.order + 1);
+  const S position = difference < S(-1024) ? difference + S(2048) : difference, k = S(floor(position));
+  const S left = cosine_sample(k), right = cosine_sample(k + 1);
+  const S band_left = p.gain * power(left, p.order), band_right = p.gain * power(right, p.order);
+  return {between(band_left, band_right, position - k),
+          between(sign_of(left) * band_left, sign_of(right) * band_right, position - k)};
 }
 
 // All masks at the frequency (kx, ky). pyrtools takes the real part of each inverse transform, which is that of the
@@ -230,11 +237,14 @@ GENIMG_HD Oriented<S> angular(const MaskParameters<S>& p, const Polar<S>& at, in
 template <typename Masks, typename S>
 struct MasksAt {
   const MaskParameters<S>& p;
-  Polar<S> here, opposite;
+  Polar<Masks, S> here, opposite;
 
   GENIMG_HD MasksAt at(const MaskParameters<S>& p, int64_t kx, int64_t ky) {
-    const Polar<S> here = polar<Masks>(p, kx, ky);
-    return {p, here, Masks::is_table ? polar<Masks>(p, -kx, -ky) : here};
+    Polar<Masks, S> here, opposite;
+    locate(p, kx, ky, here);
+    if constexpr (!Masks::is_table) return {p, here, here};
+    locate(p, -kx, -ky, opposite);
+    return {p, here, opposite};
   }
 };
 
@@ -269,9 +279,9 @@ GENIMG_HD Radial<S> radial_mask(const MasksAt<Masks, S>& at, int level) {
 template <typename Masks, typename S>
 GENIMG_HD Oriented<S> oriented_mask(const MasksAt<Masks, S>& at, const Radial<S>& radial, int orientation) {
   const MaskParameters<S>& p = at.p;
-  const Oriented<S> here = angular<Masks>(p, at.here, orientation);
+  const Oriented<S> here = angular(p, at.here, orientation);
   if constexpr (!Masks::is_table) return {radial.here * here.band, radial.here * here.hilbert};
-  const Oriented<S> opposite = angular<Masks>(p, at.opposite, orientation);
+  const Oriented<S> opposite = angular(p, at.opposite, orientation);
   const S parity = p.order % 2 == 0 ? S(1) : S(-1);
   const S a = radial.here * (here.band + (p.analytic ? here.hilbert : S(0)));
   const S b = parity * radial.opposite * (opposite.band + (p.analytic ? opposite.hilbert : S(0)));

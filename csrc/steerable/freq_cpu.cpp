@@ -331,6 +331,7 @@ void for_each_image(const Pyramid& p, const Coefficients<C>& coefficients, int64
 
 }  // namespace
 
+
 bool has_fused_transform(const Pyramid& pyramid) {
   // pyrtools' masks are not symmetric about DC where a length is odd.
   if (pyramid.masks == Masks::lut && (pyramid.height % 2 != 0 || pyramid.width % 2 != 0)) return false;

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from genimg_fast import _numpy
+import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
     from genimg_fast import nn, plot, textures

@@ -6,9 +6,157 @@ xpu). No call on the CPU or on CUDA comes here.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genimg_fast import _numpy
+from genimg_fast.steerable.space import EDGE_TYPES
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The steerable pyramid in the frequency domain
 # ---------------------------------------------------------------------------------------------------------------------
+#
+# Simoncelli & Freeman 1995; Portilla & Simoncelli 2000, eq. 3-5. A pyramid is described as to the kernels: `pyramid` is
+# (height, width, levels, order, analytic, downsample, table); `subset` says what is wanted of the highpass residual,
+# each level and the lowpass residual (0 none, 1 or a bit for each orientation); `scales` are the factors of the same.
+
+
+def _between_samples(f: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> torch.Tensor:
+    """Interpolate linearly between f(k) and f(k + 1), k = floor(position)."""
+    k = position.floor()
+    return torch.lerp(f(k), f(k + 1), position - k)
+
+
+def _transition(x: torch.Tensor, table: bool) -> torch.Tensor:
+    """Rise from 0 to 1 as x does; pyrtools' table has 256 steps."""
+    if not table:
+        return torch.sin(math.pi / 2 * x.clamp(0, 1))
+    return _between_samples(lambda k: torch.sin(math.pi / 2 * (k / 256).clamp(0, 1)), 256 * x.clamp(0, 1))
+
+
+def _angular(cosine: torch.Tensor, order: int, analytic: bool) -> torch.Tensor:
+    """cos^order, times 2 on the half plane where the cosine is positive and 1 on its edge if the filter is analytic."""
+    return cosine**order * (1 + cosine.sign() if analytic else 1)
+
+
+class _FreqMasks:
+    """The masks on the grid of the image's full spectrum, and the crop to a level."""
+
+    def __init__(self, pyramid: Sequence[int], twidth: float, like: torch.Tensor) -> None:
+        self.height, self.width, self.levels, self.order = pyramid[:4]
+        self.analytic, self.downsample, self.table = (bool(flag) for flag in pyramid[4:])
+        self.twidth = twidth
+        y = self._axis(self.height, like)[:, None]
+        x = self._axis(self.width, like)[None, :]
+        square = x**2 + y**2
+        if self.table:  # pyrtools copies the radius of the neighbour to the left to DC
+            square[0, 0] = (x[0, 0] - 2 / self.width) ** 2 + y[0, 0] ** 2
+        self.log_radius = square.log2() / 2
+        self.angle = torch.atan2(y, x).expand_as(square)
+
+    def _axis(self, length: int, like: torch.Tensor) -> torch.Tensor:
+        k = torch.fft.fftfreq(length, 1 / length, dtype=like.dtype, device=like.device)
+        return (2 * k - length % 2) / length if self.table else 2 * k / length
+
+    def high(self, shift: int) -> torch.Tensor:
+        return _transition(1 + (self.log_radius + shift) / self.twidth, self.table)
+
+    def low(self, last: int) -> torch.Tensor:
+        factors = [_transition(-(self.log_radius + j) / self.twidth, self.table) for j in range(last + 1)]
+        return torch.stack(factors).prod(0)
+
+    def band(self, level: int, orientation: int) -> torch.Tensor:
+        orientations, o = self.order + 1, self.order
+        gain = math.sqrt(2 ** (2 * o) * math.factorial(o) ** 2 / (orientations * math.factorial(2 * o)))
+        angle = self.angle - math.pi * orientation / orientations
+        if self.table:
+
+            def sample(k: torch.Tensor) -> torch.Tensor:
+                on_edge = (k.abs() % 1024) == 512
+                return _angular(torch.cos(math.pi / 1024 * k).masked_fill(on_edge, 0), o, self.analytic)
+
+            angular = _between_samples(sample, angle * (1024 / math.pi))
+        else:
+            cosine = torch.cos(angle)
+            on_edge = cosine.abs() < 8 * torch.finfo(cosine.dtype).eps
+            angular = _angular(cosine.masked_fill(on_edge, 0), o, self.analytic)
+        return (-1j) ** o * gain * self.low(level) * self.high(level + 1) * angular
+
+    def mask(self, k: int, orientation: int = 0) -> torch.Tensor:
+        """Of coefficient k: 0 the highpass residual, then the levels, then the lowpass residual."""
+        if k == 0:
+            return self.high(0)
+        return self.low(self.levels) if k > self.levels else self.band(k - 1, orientation)
+
+    def kept(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which rows and columns of the image's spectrum the spectrum of coefficient k has."""
+        halvings = max(k - 1, 0) if self.downsample else 0
+        rows, columns = (-(-n // 2**halvings) for n in (self.height, self.width))
+        signed = [torch.fft.fftfreq(n, 1 / n, device=self.angle.device).round().long() for n in (rows, columns)]
+        return (signed[0] % self.height)[:, None], signed[1] % self.width
+
+
+def _wanted(pyramid: Sequence[int], subset: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield each wanted coefficient and its orientations ([] for a residual)."""
+    for k, bits in enumerate(subset):
+        if bits:
+            is_band = 0 < k <= pyramid[2]
+            yield k, [b for b in range(pyramid[3] + 1) if bits >> b & 1] if is_band else []
+
+
+def steerable_freq_analysis(
+    image: torch.Tensor, pyramid: Sequence[int], twidth: float, subset: Sequence[int], scales: Sequence[float]
+) -> list[torch.Tensor]:
+    """Filter ``image`` (batch, h, w): scale * inverse DFT(mask * DFT(image)), without normalisation."""
+    masks = _FreqMasks(pyramid, twidth, image)
+    spectrum = torch.fft.fft2(image)
+
+    def filtered(k: int, orientation: int = 0) -> torch.Tensor:
+        rows, columns = masks.kept(k)
+        product = (spectrum * masks.mask(k, orientation))[:, rows, columns]
+        result = scales[k] * torch.fft.ifft2(product, norm="forward")
+        return result if masks.analytic and 0 < k <= masks.levels else result.real
+
+    outputs = []
+    for k, orientations in _wanted(pyramid, subset):
+        if not orientations:
+            outputs.append(filtered(k))
+            continue
+        bands = {b: filtered(k, b) for b in orientations}
+        zero = torch.zeros_like(bands[orientations[0]])
+        outputs.append(torch.stack([bands.get(b, zero) for b in range(masks.order + 1)], 1))
+    return outputs
+
+
+def steerable_freq_synthesis(
+    coefficients: Sequence[torch.Tensor],
+    pyramid: Sequence[int],
+    twidth: float,
+    subset: Sequence[int],
+    scales: Sequence[float],
+) -> torch.Tensor:
+    """Return the sum of inverse DFT(scale * conj(mask) * DFT(coefficients)), without normalisation: (batch, h, w)."""
+    masks = _FreqMasks(pyramid, twidth, coefficients[0].real)
+    shape = (coefficients[0].shape[0], masks.height, masks.width)
+    total = torch.zeros(
+        shape, dtype=torch.promote_types(coefficients[0].dtype, torch.complex32), device=masks.angle.device
+    )
+
+    def add(coefficient: torch.Tensor, k: int, orientation: int = 0) -> None:
+        rows, columns = masks.kept(k)
+        spectrum = scales[k] * torch.fft.fft2(coefficient)
+        total[:, rows, columns] += masks.mask(k, orientation)[rows, columns].conj() * spectrum
+
+    for (k, orientations), coefficient in zip(_wanted(pyramid, subset), coefficients, strict=True):
+        if not orientations:
+            add(coefficient, k)
+        for b in orientations:
+            add(coefficient[:, b], k, b)
+    return torch.fft.ifft2(total, norm="forward").real
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -16,6 +164,249 @@ from __future__ import annotations
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+def _continued(edge: str, n: int, margin: int, size: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which of n samples stands at -margin .. n - 1 + margin (-1 for none), and the nearest one."""
+    i = torch.arange(-margin, n + margin)
+    nearest = i.clamp(0, n - 1)
+    if edge in ("reflect1", "extend"):
+        j = (n - 1) - ((n - 1) - i.abs()).abs()
+    elif edge == "reflect2":
+        j = torch.where(i < 0, -1 - i, i)
+        j = torch.where(j >= n, 2 * n - 1 - j, j)
+    elif edge == "repeat":
+        j = nearest
+    elif edge == "circular":
+        j = i % n
+    else:
+        j = torch.where(i == nearest, i, -1)
+    if size == n and edge in ("reflect1", "extend"):
+        j[-1] = -1  # pyrtools mirrors the middle sample of an image as long as the filter at the first edge only
+    return j, nearest
+
+
+def _pad(x: torch.Tensor, margin: int, edge: str, size: int | None = None) -> torch.Tensor:
+    """Continue images (..., H, W) beyond their edges; size is that of a synthesis filter."""
+    (y, near_y), (z, near_z) = (_continued(edge, n, margin, size) for n in x.shape[-2:])
+    take = lambda rows, columns: x[..., rows.clamp(0), :][..., columns.clamp(0)]  # noqa: E731
+    padded = take(y, z) * ((y >= 0)[:, None] & (z >= 0)).to(x)
+    if edge != "extend":
+        return padded
+    i, j = (torch.arange(-margin, n + margin) for n in x.shape[-2:])
+    inside = (i == near_y)[:, None] & (j == near_z)
+    return torch.where(inside.to(x.device), padded, 2 * take(near_y, near_z) - padded)
+
+
+def _correlate(padded: torch.Tensor, filter: torch.Tensor) -> torch.Tensor:
+    images = padded.reshape(-1, 1, *padded.shape[-2:])
+    out = torch.nn.functional.conv2d(images, filter.to(padded)[None, None])
+    return out.reshape(*padded.shape[:-2], *out.shape[-2:])
+
+
+def _away_from_edges(x: torch.Tensor, size: int, edge: str) -> torch.Tensor:
+    """Set to zero, for dont-compute, where a filter of this size overhangs."""
+    if edge != "dont-compute":
+        return x
+    half = size // 2
+    keep = torch.zeros_like(x)
+    keep[..., half : x.shape[-2] - half, half : x.shape[-1] - half] = 1
+    return x * keep
+
+
+def _spatial_filters(order: int) -> dict[str, Any]:
+    filters = _numpy.spatial_filters(order)
+    as_tensor = {name: torch.from_numpy(filters[name]) for name in ("hi0", "lo0", "lo")}
+    return {**as_tensor, "bands": [torch.from_numpy(band) for band in filters["bands"]]}
+
+
+def space_analysis(x: torch.Tensor, order: int, levels: int, edge: int) -> list[torch.Tensor]:
+    """Return the spatial pyramid of images (..., H, W): highpass, bands from the finest level on, lowpass.
+
+    Each filter is correlated with the image as it continues beyond its edges (Simoncelli & Freeman 1995).
+    """
+    name = EDGE_TYPES[edge]
+    filters = _spatial_filters(order)
+
+    def correlate(image: torch.Tensor, filter: torch.Tensor) -> torch.Tensor:
+        size = len(filter)
+        return _away_from_edges(_correlate(_pad(image, size // 2, name), filter), size, name)
+
+    low = correlate(x, filters["lo0"])
+    out = [correlate(x, filters["hi0"])]
+    for _ in range(levels):
+        out += [correlate(low, band) for band in filters["bands"]]
+        low = correlate(low, filters["lo"])[..., ::2, ::2]
+    return [*out, low]
+
+
+def space_synthesis(
+    coefficients: dict[int, torch.Tensor], shape: tuple[int, int], order: int, levels: int, edge: int
+) -> torch.Tensor:
+    """Return the image (..., H, W) that space_analysis's coefficients stand for, given by number; others are zero.
+
+    Each coefficient image, the lowpass with zeros put between its samples, is continued beyond its edges and convolved.
+    """
+    name = EDGE_TYPES[edge]
+    filters = _spatial_filters(order)
+    some = next(iter(coefficients.values()))
+
+    def convolve(image: torch.Tensor, filter: torch.Tensor) -> torch.Tensor:
+        size = len(filter)
+        return _correlate(_pad(_away_from_edges(image, size, name), size // 2, name, size), filter.flip(0, 1))
+
+    def coefficient(position: int, level: int) -> torch.Tensor:
+        size = [-(-n // 2**level) for n in shape]
+        return coefficients.get(position, some.new_zeros((*some.shape[:-2], *size)))
+
+    low = coefficient(1 + levels * (order + 1), levels)
+    for level in reversed(range(levels)):
+        up = torch.zeros_like(coefficient(-1, level))
+        up[..., ::2, ::2] = low
+        low = convolve(up, filters["lo"])
+        for b, band in enumerate(filters["bands"]):
+            low = low + convolve(coefficient(1 + level * (order + 1) + b, level), band)
+    return convolve(low, filters["lo0"]) + convolve(coefficient(0, 0), filters["hi0"])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Histogram matching
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def match_histograms(
+    image: Tensor,
+    reference: Tensor,
+    mask: Tensor | None,
+    reference_mask: Tensor | None,
+    pooled: int,
+    method: int,
+) -> Tensor:
+    """Match each pool, the last ``pooled`` axes (-1: all); row i of the image takes row i % rows of the reference.
+
+    method is 0 for "value", 1 for "rank". The weights of the interpolation are computed in float64.
+    """
+    out = _as_rows(image, pooled).clone()
+    sources, references = out.clone(), _as_rows(reference, pooled)
+    masks, reference_masks = _mask_rows(mask, sources, pooled), _mask_rows(reference_mask, references, pooled)
+    for i, source in enumerate(sources):
+        j = i % len(references)
+        present, order, w, lower, upper = _weights(source, references[j], masks[i], reference_masks[j], method)
+        if present is not None:
+            ordered = references[j][order]
+            out[i, present] = _round_like(_interpolate(ordered[lower], ordered[upper], w), image.dtype)
+    return out.reshape(image.shape)
+
+
+def sort_histograms(reference: Tensor, mask: Tensor | None, pooled: int) -> Tensor:
+    """Sort each pool; NaN, and what the mask leaves out, comes last as NaN."""
+    rows = _as_rows(reference, pooled)
+    kept = torch.where(_mask_rows(mask, rows, pooled), rows + 0.0, math.nan)
+    return (
+        torch.where(kept.isnan(), math.inf, kept)
+        .sort(-1)
+        .values.where(torch.arange(rows.shape[1], device=rows.device) < (~kept.isnan()).sum(-1, keepdim=True), math.nan)
+        .reshape(reference.shape)
+    )
+
+
+def match_histograms_tangent(
+    direction: Tensor,
+    image: Tensor,
+    reference: Tensor,
+    mask: Tensor | None,
+    reference_mask: Tensor | None,
+    pooled: int,
+    method: int,
+) -> Tensor:
+    """Return the derivative of match_histograms along a direction of the reference."""
+    matrices = _matrices(image, reference, mask, reference_mask, pooled, method)
+    rows = [matrix @ d for matrix, d in zip(matrices, _as_rows(direction, pooled).double(), strict=True)]
+    return torch.stack(rows).to(image.dtype).reshape(image.shape)
+
+
+def match_histograms_adjoint(
+    direction: Tensor,
+    image: Tensor,
+    reference: Tensor,
+    mask: Tensor | None,
+    reference_mask: Tensor | None,
+    pooled: int,
+    method: int,
+) -> Tensor:
+    """Return the gradient of <direction, match_histograms(...)> by the reference."""
+    matrices = _matrices(image, reference, mask, reference_mask, pooled, method)
+    rows = [matrix.T @ d for matrix, d in zip(matrices, _as_rows(direction, pooled).double(), strict=True)]
+    return torch.stack(rows).to(image.dtype).reshape(reference.shape)
+
+
+def _as_rows(x: Tensor, pooled: int) -> Tensor:
+    split = 0 if pooled < 0 else x.dim() - pooled
+    return x.reshape(math.prod(x.shape[:split]), math.prod(x.shape[split:]))
+
+
+def _mask_rows(mask: Tensor | None, rows: Tensor, pooled: int) -> Tensor:
+    return torch.ones_like(rows, dtype=torch.bool) if mask is None else _as_rows(mask, pooled)
+
+
+def _present(x: Tensor, mask: Tensor) -> Tensor:
+    """Return the indices of what takes part."""
+    return (mask & (x == x)).nonzero()[:, 0]
+
+
+def _weights(source: Tensor, reference: Tensor, mask: Tensor, reference_mask: Tensor, method: int) -> tuple[Any, ...]:
+    """Return (present, order, w, lower, upper): pixel present[r] becomes a mix of the sorted values lower[r], upper[r].
+
+    The sorted reference is reference[order], w the weight of the upper value; present is None where nothing is matched.
+    """
+    present, order = _present(source, mask), _present(reference, reference_mask)
+    n, m = len(present), len(order)
+    if n == 0 or m == 0:
+        return None, order, None, None, None
+    values = (source[present] + 0).to(torch.float64)
+    present = present[values.argsort(stable=True)]
+    values = values.sort().values
+    order = order[(reference[order] + 0).to(torch.float64).argsort(stable=True)]
+    r = torch.arange(n, device=source.device)
+    if method == 1:
+        # The quantile (r + 1/2) / n lies at j + remainder / (2 n), where S[j] is the quantile (j + 1/2) / m.
+        numerator = ((2 * r + 1) * m - n).clamp(0, 2 * n * (m - 1))
+        lower, remainder = numerator // (2 * n), numerator % (2 * n)
+        return present, order, remainder / (2.0 * n), lower, (lower + 1).clamp(max=m - 1)
+    count = torch.searchsorted(values, values, right=True)  # of source values at or below
+    sorted_reference = (reference[order] + 0).to(torch.float64)
+    ends = sorted_reference.unique_consecutive(return_counts=True)[1].cumsum(0)  # the distribution function, times m
+    k = torch.searchsorted(ends * n, count * m, right=True)  # the first node above, in integers
+    above, below = k.clamp(max=len(ends) - 1), (k - 1).clamp(min=0)
+    span = ((ends[above] - ends[below]) * n).clamp(min=1)
+    w = ((count * m - ends[below] * n) / span).clamp(0, 1)
+    return present, order, w, ends[below] - 1, ends[above] - 1
+
+
+def _interpolate(low: Tensor, high: Tensor, w: Tensor) -> Tensor:
+    """Interpolate in float64; between a finite and an infinite value, take the nearer one."""
+    low, high = low.to(torch.float64), high.to(torch.float64)
+    mixed = torch.where((w == 0) | (low == high), low, (1 - w) * low + w * high)
+    return torch.where(low.isfinite() & high.isfinite(), mixed, torch.where((w == 0) | (w < 0.5), low, high)) + 0.0
+
+
+def _round_like(x: Tensor, dtype: torch.dtype) -> Tensor:
+    if dtype.is_floating_point:
+        return x.to(dtype)
+    info = torch.iinfo(dtype)
+    return x.round().clamp(info.min, info.max).to(dtype)
+
+
+def _matrices(
+    image: Tensor, reference: Tensor, mask: Tensor | None, reference_mask: Tensor | None, pooled: int, method: int
+) -> list[Tensor]:
+    """Return W of each row, dense: matched pixels = W reference."""
+    sources, references = _as_rows(image, pooled), _as_rows(reference, pooled)
+    masks, reference_masks = _mask_rows(mask, sources, pooled), _mask_rows(reference_mask, references, pooled)
+    matrices = []
+    for source, target, m, rm in zip(sources, references, masks, reference_masks, strict=True):
+        matrix = torch.zeros(len(source), len(target), dtype=torch.float64, device=image.device)
+        present, order, w, lower, upper = _weights(source, target, m, rm, method)
+        if present is not None:
+            matrix.index_put_((present, order[lower]), 1 - w, accumulate=True)
+            matrix.index_put_((present, order[upper]), w, accumulate=True)
+        matrices.append(matrix)
+    return matrices

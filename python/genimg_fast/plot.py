@@ -1,0 +1,196 @@
+"""Pictures of coefficients, histograms and syntheses. Needs matplotlib: ``pip install genimg_fast[plot]``.
+
+Every function draws on a figure of its own, without pyplot's global state, and returns it: show it in a notebook, or
+save it with ``figure.savefig``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PARTS = ("rectangular", "polar", "magnitude")
+
+
+def pyramid(coeffs: Mapping[Any, Any], *, parts: str = "rectangular", residuals: bool = True) -> Figure:
+    """Draw all bands of a steerable pyramid in one figure: a row for each scale, a column for each orientation.
+
+    Grey is 0 in real bands; each band has its own range, in its title, as in pyrtools' ``pyrshow``.
+
+    Args:
+        coeffs: What `SteerablePyramidFreq` (keys: scales) or `SteerablePyramidSpace` (keys: (scale, orientation))
+            returned for one picture with one channel; leading axes of length 1 are dropped. Arrays or tensors.
+        parts: Of complex bands: "rectangular" (real and imaginary), "polar" (magnitude and phase) or "magnitude".
+        residuals: Whether to draw the highpass and lowpass residuals.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: More than one picture or channel, no bands, or an unknown value of ``parts``.
+    """
+    if parts not in PARTS:
+        raise ValueError(f"parts must be one of {', '.join(map(repr, PARTS))}, got {parts!r}")
+    rows = [[tile for band in row for tile in _tiles(*band, parts)] for row in _rows(coeffs, residuals)]
+    columns = max(map(len, rows), default=0)
+    if columns == 0:
+        raise ValueError("coeffs must hold the bands of a pyramid, got none")
+    figure = _figure(2.2 * columns, 2.4 * len(rows))
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, places in zip(rows, axes, strict=True):
+        for axis in places:
+            axis.set_axis_off()
+        for axis, (title, band, symmetric) in zip(places, row, strict=False):
+            _show_band(axis, title, band, symmetric)
+    return figure
+
+
+def histograms(
+    values: Mapping[str, Any] | Any,
+    reference: Mapping[str, Any] | Any,
+    *,
+    bins: int = 100,
+    labels: Sequence[str] = ("image", "reference"),
+) -> Figure:
+    """Draw the histograms of pictures or bands over those of their reference.
+
+    Args:
+        values: An array or tensor, or a dict of them, such as a pyramid's coefficients; one plot for each.
+        reference: The same with the same keys; sizes may differ.
+        bins: Number of bins, over the range of both.
+        labels: For the two.
+
+    Returns:
+        The figure. The two histograms are densities, and the mean quantile distance is in each plot's title.
+
+    Raises:
+        ValueError: The keys of the two differ.
+    """
+    many = values if isinstance(values, Mapping) else {"": values}
+    wanted = reference if isinstance(reference, Mapping) else {"": reference}
+    if list(many) != list(wanted):
+        raise ValueError(f"values and reference must have the same keys, got {list(many)} and {list(wanted)}")
+    columns = min(4, len(many))
+    n_rows = -(-len(many) // columns)
+    figure = _figure(3.2 * columns, 2.4 * n_rows)
+    axes = figure.subplots(n_rows, columns, squeeze=False).ravel()
+    for axis in axes[len(many) :]:
+        axis.set_axis_off()
+    for axis, key in zip(axes, many, strict=False):
+        a, b = _array(many[key]).ravel(), _array(wanted[key]).ravel()
+        edges = np.histogram_bin_edges(np.concatenate([a, b]), bins)
+        axis.hist(b, edges, density=True, color="0.75", label=labels[1])
+        axis.hist(a, edges, density=True, histtype="step", color="C3", label=labels[0])
+        axis.set_title(f"{key} distance {_quantile_distance(a, b):.3g}".strip(), fontsize="small")
+        axis.set_yticks([])
+    axes[0].legend(fontsize="small")
+    return figure
+
+
+def synthesis(exemplar: Any, result: Any, distances: Sequence[float] = ()) -> Figure:
+    """Draw an exemplar, what was synthesised from it, and how the distance fell.
+
+    Args:
+        exemplar: (H, W) or (H, W, C) array, or (H, W) or (C, H, W) tensor; integers, or floats in [0, 1].
+        result: The same kind, any size; drawn at the same scale.
+        distances: `genimg_fast.textures.Step.distance` of each iteration from 0; without them only the pictures.
+
+    Returns:
+        The figure.
+    """
+    figure = _figure(12 if len(distances) else 8, 4.2)
+    axes = figure.subplots(1, 3 if len(distances) else 2)
+    pictures = [_picture(exemplar), _picture(result)]
+    height, width = np.max([p.shape[:2] for p in pictures], axis=0)
+    for axis, title, pixels in zip(axes, ("exemplar", "synthesis"), pictures, strict=False):
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+        axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
+        axis.set_axis_off()
+    if len(distances):
+        axes[2].semilogy(range(len(distances)), distances, "o-", color="C3", markersize=4)
+        axes[2].set(xlabel="iteration", title="mean quantile distance / standard deviation")
+        axes[2].grid(which="both", alpha=0.3)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("genimg_fast.plot needs matplotlib: pip install genimg_fast[plot]") from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _array(x: Any) -> np.ndarray:
+    return x if isinstance(x, np.ndarray) else np.asarray(x.detach().cpu())
+
+
+def _rows(coeffs: Mapping[Any, Any], residuals: bool) -> Iterable[list[tuple[str, np.ndarray]]]:
+    """Yield the bands of each row of the figure with their titles: highpass, scales from the finest on, lowpass."""
+    names = ("residual_highpass", "residual_lowpass")
+    scales: dict[int, list[tuple[str, np.ndarray]]] = {}
+    for key, value in coeffs.items():
+        if key in names:
+            continue
+        scale = key[0] if isinstance(key, tuple) else key
+        bands = _single(value, 2)[None] if isinstance(key, tuple) else _single(value, 3)
+        row = scales.setdefault(scale, [])
+        row += [(f"scale {scale}, band {i}", band) for i, band in enumerate(bands, len(row))]
+    found = {
+        name: [(name.replace("_", " "), _single(coeffs[name], 2))] for name in names if name in coeffs and residuals
+    }
+    if names[0] in found:
+        yield found[names[0]]
+    yield from (scales[scale] for scale in sorted(scales))
+    if names[1] in found:
+        yield found[names[1]]
+
+
+def _single(value: Any, ndim: int) -> np.ndarray:
+    array = _array(value)
+    lead = array.shape[: array.ndim - ndim]
+    if any(n != 1 for n in lead):
+        raise ValueError(f"coeffs must be those of one picture with one channel, got leading axes {lead}")
+    return array.reshape(array.shape[len(lead) :])
+
+
+def _tiles(title: str, band: np.ndarray, parts: str) -> list[tuple[str, np.ndarray, bool]]:
+    """Return what to draw of a band: title, values, and whether their range is symmetric about 0."""
+    if not np.iscomplexobj(band):
+        return [(title, band, not title.startswith("residual low"))]
+    if parts == "rectangular":
+        return [(f"{title}, real", band.real, True), (f"{title}, imaginary", band.imag, True)]
+    magnitude = (f"{title}, magnitude", np.abs(band), False)
+    return [magnitude] if parts == "magnitude" else [magnitude, (f"{title}, phase", np.angle(band), True)]
+
+
+def _show_band(axis: Axes, title: str, band: np.ndarray, symmetric: bool) -> None:
+    low, high = float(band.min()), float(band.max())
+    if symmetric:
+        high = max(abs(low), abs(high))
+        low = -high
+    axis.imshow(band, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axis.set_title(f"{title}\n{band.shape[0]}x{band.shape[1]}, [{low:.2g}, {high:.2g}]", fontsize="x-small")
+
+
+def _quantile_distance(a: np.ndarray, b: np.ndarray) -> float:
+    at = (np.arange(max(a.size, b.size)) + 0.5) / max(a.size, b.size)
+    return float(np.abs(np.quantile(a, at, method="hazen") - np.quantile(b, at, method="hazen")).mean())
+
+
+def _picture(x: Any) -> np.ndarray:
+    """Return a picture as matplotlib draws it: (H, W) or (H, W, 3 or 4), floats in [0, 1]."""
+    pixels = _array(x)
+    if not isinstance(x, np.ndarray) and pixels.ndim == 3:
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim == 3 and pixels.shape[-1] < 3:
+        pixels = pixels[..., 0]
+    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
+    return np.clip(pixels.astype(np.float64) / scale, 0, 1)

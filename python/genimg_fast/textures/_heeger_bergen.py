@@ -1,0 +1,127 @@
+"""Heeger and Bergen's texture synthesis.
+
+D. J. Heeger, J. R. Bergen, "Pyramid-based texture analysis/synthesis", SIGGRAPH 1995. Colour without whitening follows
+T. Briand, J. Vacher, B. Galerne, J. Rabin, "The Heeger & Bergen pyramid based texture synthesis algorithm", IPOL 2014.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from genimg_fast.textures import _arguments as check
+from genimg_fast.textures._analysis import PYRAMIDS, Analysis
+from genimg_fast.textures._edges import EDGES
+from genimg_fast.textures._picture import Kind
+from genimg_fast.textures._statistics import MIXTURES, TextureStatistics, mix, principal_axes
+from genimg_fast.textures._synthesis import UPDATES, Step, Synthesis, Watch, run
+
+
+def heeger_bergen(
+    image: Any,
+    size: int | tuple[int, int] | None = None,
+    *,
+    n_iter: int = 10,
+    height: int | str = "auto",
+    order: int = 3,
+    edges: str = "none",
+    seed: int | Sequence[int] | None = None,
+    progress: bool = True,
+    pyramid: str = "frequency",
+    update: str = "projection",
+    tolerance: float = 0.0,
+    palette: Any = None,
+    weights: Sequence[float] | None = None,
+    mixture: str = "barycentre",
+    callback: Callable[[Step], Any] | None = None,
+) -> Any:
+    """Synthesise a texture with the same histograms of pixels and of steerable subbands as an exemplar.
+
+    Noise takes the exemplar's histogram, then, again and again, the histograms of every subband of its pyramid and of
+    its pixels. Colours are handled in their principal axes, one by one, and take the exemplar's own histograms at the
+    end. The result tiles: its pyramid is circular. It is good at textures without structure longer than the subbands'
+    filters (sand, fur, granite), and cannot make bricks or straight edges.
+
+    Args:
+        image: The exemplar: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); C from 1 to 4; at least
+            8x8 pixels. Floats of any range (their unit is the result's), or integers. A list of them is a mixture (see
+            `weights`); they share kind, dtype and channels, and may differ in size.
+        size: Height and width of the result in pixels, or one number for both; at least 8. None: the (first)
+            exemplar's. Any size will do, larger or smaller.
+        n_iter: Number of iterations, at least 1.
+        height: Number of scales of the pyramid, at least 1. "auto": 4 for an exemplar with a shorter side of 256
+            pixels, one more each time that doubles, one less each time it halves (rounded), and never more than the
+            result holds.
+        order: Order of the pyramid's derivative: order + 1 orientations. 0 to 15; the spatial pyramid has 0, 1, 3, 5.
+        edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": its periodic
+            component (Moisan 2011), which has no jump there, takes its place; "mirror": its mirror images lie beside
+            it while its subbands are made.
+        seed: Of the noise: a number gives the same result each time on one kind of device, for any number of threads.
+            Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
+            different each time.
+        progress: Show a progress bar with the remaining distance, where standard error is a terminal.
+        pyramid: "frequency" (`SteerablePyramidFreq`) or "spatial" (`SteerablePyramidSpace`).
+        update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
+            closer to the exemplar in the same number of iterations.
+        tolerance: Stop once `Step.distance` is at or below it.
+        palette: A second picture, of the same kind, dtype and channels: the result has its colours and contrast and the
+            pattern of `image`. Each principal channel takes the palette's histogram after the last iteration. Where
+            `image` is grey, the palette may have colours, and every one of its principal channels takes the pattern.
+        weights: One positive number for each exemplar of a list; they are divided by their sum. None: equal ones.
+        mixture: How a list of exemplars is mixed. "barycentre": Wasserstein barycentre of each histogram, the weighted
+            mean of the quantiles; "histogram": weighted mean of the histograms.
+        callback: Called with a `Step` before the first iteration and after each.
+
+    Returns:
+        The texture, of the kind, dtype and device of the exemplar: (h, w), (h, w, C) or (..., C, h, w), after a first
+        axis for several seeds. Its channels have the exemplar's histograms.
+
+    Raises:
+        TypeError: An argument of the wrong type; pictures of complex or boolean dtype.
+        ValueError: A value or shape outside what is accepted, which the message names; NaN or infinity in a picture.
+
+    Ctrl-C (KeyboardInterrupt) ends the synthesis early: the current picture is returned, with a RuntimeWarning.
+    """
+    pictures, kind = check.exemplars(image)
+    palettes = check.palettes(palette, pictures[0], kind)
+    *batch, channels, _, _ = (palettes or pictures)[0].shape
+    kind = replace(kind, has_channels=kind.has_channels or channels > 1)
+    weights = check.weights(weights, len(pictures))
+    check.choice("pyramid", pyramid, PYRAMIDS)
+    check.choice("edges", edges, EDGES)
+    check.choice("mixture", mixture, MIXTURES)
+    check.choice("update", update, tuple(UPDATES))
+    shape = check.size(size, pictures[0].shape[-2:])
+    order = check.order(order, pyramid)
+    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
+    analysis = Analysis(pyramid, shape, scales, order)
+    seeds, has_seed_axis = check.seeds(seed)
+    watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
+
+    def measure(sources: Sequence[np.ndarray], shares: Sequence[float]) -> TextureStatistics:
+        rotation = principal_axes(sources, shares)
+        return mix([TextureStatistics.from_planes(p, rotation, edges, analysis) for p in sources], shares, mixture)
+
+    lead = [len(seeds), *batch] if has_seed_axis else batch
+
+    def picture(planes: Any) -> Any:
+        return kind.pack(planes.reshape(*lead, channels, *shape))
+
+    noise = kind.lift(_noise(seeds, math.prod(batch), (channels, *shape), kind))
+    statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
+    for source in palettes:
+        statistics = [s.with_palette(source[index]) for s, index in zip(statistics, np.ndindex(*batch), strict=True)]
+    if not statistics:
+        return picture(noise)
+    synthesis = Synthesis(statistics, len(seeds), analysis, kind)
+    return picture(synthesis.colours(run(synthesis, noise, update, watch, picture)))
+
+
+def _noise(seeds: Sequence[int | None], repeats: int, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
+    """Return uniform noise (seeds * repeats, *shape); the exemplars of a batch all get the same from a seed."""
+    draws = [np.random.default_rng(seed).random(shape, kind.working) for seed in seeds]
+    return np.repeat(np.stack(draws), repeats, axis=0)

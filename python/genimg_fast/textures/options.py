@@ -1,0 +1,10 @@
+"""The words that options of texture models accept."""
+
+from __future__ import annotations
+
+from genimg_fast.textures._analysis import PYRAMIDS
+from genimg_fast.textures._edges import EDGES
+from genimg_fast.textures._statistics import MIXTURES
+from genimg_fast.textures._synthesis import UPDATES
+
+__all__ = ["EDGES", "MIXTURES", "PYRAMIDS", "UPDATES"]

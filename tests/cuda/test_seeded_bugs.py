@@ -1,0 +1,281 @@
+"""Check the checker: bugs put into the shipping kernels are caught by the harness, the tracer or the sanitizers.
+
+Each seed changes one place of one kernel's text; the changed family alone is compiled and its launchers are run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from budgets import ROOT, families, short_name
+from exercise import FAMILIES
+from kernel_library import KernelLibrary, TracedLibrary
+from test_budgets import ratio
+
+HERE = Path(__file__).parent
+COMPILER = os.environ.get("CXX", "c++")
+# Hidden: libraries would otherwise share the static variables of templates, which shared memory is made of here.
+FLAGS = ["-std=c++20", "-O1", "-g1", "-fPIC", "-fvisibility=hidden", "-w", "-DGENIMG_CUDA_ON_CPU", f"-I{HERE}"]
+INSTRUMENTATION = {
+    "plain": [],
+    "traced": ["-fsanitize=thread", "--param", "tsan-distinguish-volatile=0"],
+    "sanitized": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
+}
+RUNTIME = {
+    "plain": [],
+    "traced": ["-DGENIMG_TRACE"],
+    "sanitized": INSTRUMENTATION["sanitized"],
+}
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A bug: what replaces what in which file, which build notices it and what it says."""
+
+    bug: str
+    family: str
+    file: str
+    old: str
+    new: str
+    build: str
+    symptom: str
+
+
+def _seeds(family: str, file: str, *seeds: tuple[str, str, str, str, str]) -> list[Seed]:
+    return [Seed(bug, family, file, old, new, build, symptom) for bug, old, new, build, symptom in seeds]
+
+
+SEEDS = [
+    *_seeds(
+        "steerable_freq",
+        "steerable/freq_cuda.cu",
+        ("overrun", "return index < count;", "return index <= count;", "sanitized", "AddressSanitizer"),
+        (
+            "divergent barrier",
+            "if (!f.inside()) return;",
+            "if (!f.inside()) return;\n  if (f.kx == 0) __syncthreads();",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "strided loads",
+            "return {index % columns, signed_index(index / columns, masks.height), index,",
+            "return {index / masks.height, signed_index(index % masks.height, masks.height),"
+            " index < masks.height * columns ? index % masks.height * columns + index / masks.height : index,",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "blocks overlap",
+            "static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x",
+            "static_cast<int64_t>(blockIdx.x) * (kThreads - 1) + threadIdx.x",
+            "traced",
+            "blocks race",
+        ),
+        (
+            "zeros left unwritten",
+            "if (image + i >= p.batch) break;\n        const Complex<T> turned = rotate(z[i]",
+            "if (image + i >= p.batch || term.factor == T(0)) break;\n        const Complex<T> turned = rotate(z[i]",
+            "plain",
+            "Not equal to tolerance",
+        ),
+    ),
+    *_seeds(
+        "histogram",
+        "histogram/cuda_sort.cuh",
+        (
+            "missing barrier",
+            "  __syncthreads();\n\n  uint32_t total = 0;",
+            "\n  uint32_t total = 0;",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "missing barrier of a warp",
+            "    __syncwarp();\n    if (before == 0)",
+            "    if (before == 0)",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "divergent barrier",
+            "  __syncthreads();\n  uint32_t before = 0;",
+            "  if (t < kDigits) __syncthreads();\n  uint32_t before = 0;",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "shuffle from absent lanes",
+            "if (t < kDigits) {\n#pragma unroll\n    for (int step",
+            "if (t < kDigits - 1) {\n#pragma unroll\n    for (int step",
+            "plain",
+            "deadlock",
+        ),
+        (
+            "overrun of shared memory",
+            "shared[rank[i] & kRankMask] = get(i);",
+            "shared[(rank[i] & kRankMask) + Tile<T>::size] = get(i);",
+            "sanitized",
+            "runtime error",
+        ),
+        (
+            "strided loads",
+            "const Key key = keys(chunk, i);\n    if (kept != nullptr) kept[chunk.element + i] = key;",
+            "const uint32_t n = (chunk.end - chunk.begin) / 8, j = i - chunk.begin;\n"
+            "    const uint32_t at = j < 8 * n ? chunk.begin + j % 8 * n + j / 8 : i;\n"
+            "    const Key key = keys(chunk, at);\n    if (kept != nullptr) kept[chunk.element + at] = key;",
+            "traced",
+            "sectors over budget",
+        ),
+    ),
+    *_seeds(
+        "histogram",
+        "histogram/cuda.cu",
+        (
+            "overrun",
+            "i < chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
+            "i <= chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "missing barrier",
+            "tables[segment * kDigits + threadIdx.x];\n  __syncthreads();",
+            "tables[segment * kDigits + threadIdx.x];",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "missing barrier of a warp",
+            "own[d] = 0;\n  __syncwarp();",
+            "own[d] = 0;",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "equal values part ways",
+            "find_value_position(run_end_around(row.source, r, row.n), ",
+            "find_value_position(r + 1, ",
+            "plain",
+            "Not equal to tolerance",
+        ),
+        (
+            "count that is not atomic",
+            "atomicAdd(&own[four >> shift & 0xff], 1u);",
+            "own[four >> shift & 0xff] += 1u;",
+            "traced",
+            "race in shared memory",
+        ),
+    ),
+]
+
+
+def _run(command: list[Any]) -> None:
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@functools.cache
+def _fcontext() -> tuple[list[str], list[str]]:
+    """Return the flags to compile and to link with Boost.Context where it is installed."""
+    program = "#include <boost/context/detail/fcontext.hpp>\nint main() {}\n"
+    command = [COMPILER, "-x", "c++", "-", "-lboost_context", "-o", os.devnull]
+    found = subprocess.run(command, input=program, text=True, capture_output=True).returncode == 0
+    return (["-DGENIMG_FCONTEXT"], ["-lboost_context"]) if found else ([], [])
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
+    """Return a function from a kind of build to the harness' objects in it, compiled once."""
+
+    @functools.cache
+    def compile_runtime(build: str) -> list[Path]:
+        folder = tmp_path_factory.mktemp(f"runtime-{build}")
+        names = ["block", "fiber", "runtime", "symbols"] + ["trace"] * (build == "traced")
+        for name in names:
+            source = HERE / "on_cpu" / f"{name}.cpp"
+            _run([COMPILER, *FLAGS, *_fcontext()[0], *RUNTIME[build], "-c", source, "-o", folder / f"{name}.o"])
+        return [folder / f"{name}.o" for name in names]
+
+    return compile_runtime
+
+
+def _plant(seed: Seed, csrc: Path) -> None:
+    shutil.copytree(ROOT / "csrc", csrc)
+    path = csrc / seed.file
+    text = path.read_text()
+    assert seed.old in text, f"{seed.file} no longer has the text that this seed changes: {seed.old}"
+    path.write_text(text.replace(seed.old, seed.new, 1))
+
+
+def _build(seed: Seed, runtime: Callable[[str], list[Path]], folder: Path) -> Path:
+    library = folder / "seeded.so"
+    sources = [folder / "csrc" / source for source in FAMILIES[seed.family].SOURCES]
+    trace = ["-DGENIMG_TRACE"] if seed.build == "traced" else []
+    objects = []
+    for source in [*sources, HERE / "launchers" / f"{seed.family}.cpp"]:
+        objects.append(folder / f"{source.stem}.o")
+        flags = [*FLAGS, *trace, *INSTRUMENTATION[seed.build], f"-I{folder / 'csrc'}"]
+        _run([COMPILER, *flags, "-x", "c++", "-c", source, "-o", objects[-1]])
+    link = INSTRUMENTATION["sanitized"] if seed.build == "sanitized" else []
+    _run([COMPILER, "-shared", *link, *objects, *runtime(seed.build), *_fcontext()[1], "-o", library])
+    return library
+
+
+def _symptom_in_own_process(library: Path, family: str) -> str:
+    preload = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    environment = {**os.environ, "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, HERE / "exercise.py", library, family]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    return result.stderr if result.returncode != 0 else ""
+
+
+def _over_budget(library: TracedLibrary) -> str:
+    budgets = {name: family for family in families() for name in family.kernels}
+    for kernel in library.report().values():
+        name = short_name(kernel["name"])
+        if kernel["block_races"] > 0:
+            return f"{name}: blocks race"
+        for cost, what in (("sectors", "global"), ("bank_passes", "shared")):
+            # Small shapes cost a little more than the budget, which is for large ones.
+            if ratio(kernel, f"{what}_loads", f"{what}_stores") > 2 * budgets[name].factor(name, cost):
+                return f"{name}: {cost} over budget"
+    return ""
+
+
+def _symptom(seed: Seed, library: Path) -> str:
+    if seed.build == "sanitized":
+        return _symptom_in_own_process(library, seed.family)
+    kernels = TracedLibrary(library) if seed.build == "traced" else KernelLibrary(library)
+    try:
+        FAMILIES[seed.family].exercise(kernels)
+    except AssertionError as error:
+        return str(error)
+    finally:
+        kernels.free()
+    return _over_budget(kernels) if isinstance(kernels, TracedLibrary) else ""
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"{seed.family}: {seed.bug}")
+def test_seeded_bug_is_caught(seed: Seed, runtime: Callable[[str], list[Path]], tmp_path: Path) -> None:
+    _plant(seed, tmp_path / "csrc")
+    assert seed.symptom in _symptom(seed, _build(seed, runtime, tmp_path))
+
+
+@pytest.mark.parametrize("build", sorted(INSTRUMENTATION))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_kernels_without_a_bug_pass(
+    family: str, build: str, runtime: Callable[[str], list[Path]], tmp_path: Path
+) -> None:
+    nothing = Seed("none", family, FAMILIES[family].SOURCES[0], "namespace genimg", "namespace genimg", build, "")
+    _plant(nothing, tmp_path / "csrc")
+    assert _symptom(nothing, _build(nothing, runtime, tmp_path)) == ""

@@ -1,0 +1,125 @@
+"""What the budgets of the CUDA kernels are measured on: operations of the package, on the traced harness.
+
+``python workloads.py LIBRARY`` runs them and prints, for each, what the tracer counted, as JSON. That needs a process
+of its own: the traced library registers the same operators as the plain one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+import genimg_fast as gf
+from genimg_fast import _torch
+
+# Rows of a power of two are the common case; smaller images have larger shares of rows' ends.
+SIZE = 256
+
+
+LONG, SHORT = (2, 128, 128), (2, 64, 64)  # rows above and below what one block sorts by itself
+
+
+def _image(channels: int = 1, size: int = SIZE) -> torch.Tensor:
+    return torch.randn(1, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _pyramid(**options: Any) -> gf.SteerablePyramidFreq:
+    return gf.SteerablePyramidFreq((SIZE, SIZE), height=4, **options)
+
+
+def _steerable_freq() -> dict[str, Callable[[], object]]:
+    image = _image()
+    workloads: dict[str, Callable[[], object]] = {}
+    for suffix, options in (("", {}), ("_complex", {"is_complex": True}), ("_lut", {"masks": "lut"})):
+        pyramid = _pyramid(**options)
+        coefficients = pyramid(image)
+        workloads[f"steerable_freq_analysis{suffix}"] = lambda p=pyramid: p(image)
+        workloads[f"steerable_freq_synthesis{suffix}"] = lambda p=pyramid, c=coefficients: p.recon_pyr(c)
+    return workloads
+
+
+def _values(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, ordered: bool = False) -> torch.Tensor:
+    if ordered:
+        return torch.arange(math.prod(shape)).reshape(shape).to(dtype)
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return values.to(dtype) if dtype.is_floating_point else (values * 250).to(dtype)
+
+
+def _matching(method: str, dtype: torch.dtype, shape: tuple[int, ...], ordered: bool = False) -> Callable[[], object]:
+    source = _values(shape, dtype, ordered=ordered)
+    reference = _values(shape, dtype, seed=1)
+    return lambda: gf.match_histograms(source, reference, method=method)
+
+
+def _gradient(method: str, shape: tuple[int, ...], ordered: bool = False) -> Callable[[], object]:
+    source = _values(shape, torch.float32, ordered=ordered)
+    reference = _values(shape, torch.float32, seed=1).requires_grad_()
+    return lambda: gf.match_histograms(source, reference, method=method).sum().backward()
+
+
+def _tangent(shape: tuple[int, ...]) -> Callable[[], object]:
+    """The derivative by the reference, as the second derivative by what the gradient is applied to."""
+    source = _values(shape, torch.float32)
+    reference = _values(shape, torch.float32, seed=1).requires_grad_()
+    weight = torch.ones(shape, requires_grad=True)
+
+    def run() -> object:
+        matched = gf.match_histograms(source, reference, method="value")
+        (gradient,) = torch.autograd.grad((weight * matched).sum(), reference, create_graph=True)
+        return torch.autograd.grad(gradient.sum(), weight)
+
+    return run
+
+
+def _sorted_reference(shape: tuple[int, ...]) -> Callable[[], object]:
+    reference = gf.HistogramReference(_values(shape, torch.float32, seed=1))
+    source = _values(shape, torch.float32)
+    return lambda: reference.match(source)
+
+
+def _histogram() -> dict[str, Callable[[], object]]:
+    f32, f64, u8, u16 = torch.float32, torch.float64, torch.uint8, torch.uint16
+    return {
+        "match_value_f32_short": _matching("value", f32, SHORT),
+        "match_value_f32_short_6_images": _matching("value", f32, (6, *SHORT[1:])),
+        "match_value_f32_long": _matching("value", f32, LONG),
+        "match_value_f32_long_6_images": _matching("value", f32, (6, *LONG[1:])),
+        "match_rank_f32_short": _matching("rank", f32, SHORT),
+        "match_rank_f32_short_ordered": _matching("rank", f32, SHORT, ordered=True),
+        "match_rank_f32_long": _matching("rank", f32, LONG),
+        "match_rank_f64_short": _matching("rank", f64, SHORT),
+        "match_rank_f64_long": _matching("rank", f64, LONG),
+        "match_value_u8": _matching("value", u8, LONG),
+        "match_rank_u8_long": _matching("rank", u8, LONG),
+        "match_rank_u16_long": _matching("rank", u16, LONG),
+        "sort_short": lambda: gf.HistogramReference(_values(SHORT, f32)),
+        "match_sorted_reference_short": _sorted_reference(SHORT),
+        "match_sorted_reference_long": _sorted_reference(LONG),
+        "gradient_value": _gradient("value", SHORT),
+        "gradient_rank": _gradient("rank", SHORT),
+        "gradient_rank_ordered": _gradient("rank", SHORT, ordered=True),
+        "tangent": _tangent(SHORT),
+    }
+
+
+def measure(library: str) -> dict[str, list[dict[str, Any]]]:
+    """Return what the tracer counted in each workload: its report of each kernel."""
+    tracer = ctypes.CDLL(library)
+    tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
+    reports = {}
+    with _torch.use_cuda_on_cpu(library):
+        for name, run in {**_steerable_freq(), **_histogram()}.items():
+            tracer.cuda_on_cpu_trace_reset()
+            run()
+            reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]
+    return reports
+
+
+if __name__ == "__main__":
+    json.dump(measure(sys.argv[1]), sys.stdout)
