@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from . import device
 from .report import FAMILIES, measure, write
 
 
@@ -16,8 +17,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("benchmarks/results"), help="folder of table, JSON and chart"
     )
+    parser.add_argument("--device", help="time the operations on this torch device, beside torch alone, and no peers")
     options = parser.parse_args(arguments)
-    print(write(measure(options.family, options.quick, options.threads), options.output))
+    if options.device:
+        rows = [{**row, "threads": ""} for row in device.run(options.device, options.quick)]
+    else:
+        rows = measure(options.family, options.quick, options.threads)
+    print(write(rows, options.output))
 
 
 if __name__ == "__main__":

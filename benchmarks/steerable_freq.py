@@ -40,7 +40,7 @@ def _speed(n: int, batch: int, is_complex: bool, seconds: float) -> dict[str, An
 
     candidates: dict[str, Callable[[], object]] = {
         "ours": lambda: ours.recon_pyr(ours(x)),
-        "torch.fft": lambda: _bare_transforms(x, coefficients),
+        "torch.fft": _bare_transforms(x, coefficients),
         "copy": lambda: [c.clone() for c in (x, *coefficients.values())],
     }
     if theirs is not None:
@@ -59,17 +59,21 @@ def _speed(n: int, batch: int, is_complex: bool, seconds: float) -> dict[str, An
     }
 
 
-def _bare_transforms(x: torch.Tensor, coefficients: dict[Any, torch.Tensor]) -> None:
-    """Call torch.fft as a pyramid has to: the image there and back, every band back and there; nothing between."""
-    shape = x.shape[-2:]
-    torch.fft.rfft2(x)
-    for c in coefficients.values():
-        if c.is_complex():
-            torch.fft.fft2(torch.fft.ifft2(c))
-        else:
-            half = torch.empty((*c.shape[:-1], c.shape[-1] // 2 + 1), dtype=torch.complex64)
-            torch.fft.rfft2(torch.fft.irfft2(half, s=c.shape[-2:]))
-    torch.fft.irfft2(torch.empty((*x.shape[:-1], shape[1] // 2 + 1), dtype=torch.complex64), s=shape)
+def _bare_transforms(x: torch.Tensor, coefficients: dict[Any, torch.Tensor]) -> Callable[[], None]:
+    """Return the torch.fft calls that a pyramid makes: the image there and back, every band back and there."""
+    spectra = [(torch.fft.fft2 if c.is_complex() else torch.fft.rfft2)(c) for c in coefficients.values()]
+    sizes = [c.shape[-2:] for c in coefficients.values()]
+
+    def run() -> None:
+        spectrum = torch.fft.rfft2(x)
+        for c, half, size in zip(coefficients.values(), spectra, sizes, strict=True):
+            if c.is_complex():
+                torch.fft.fft2(torch.fft.ifft2(half))
+            else:
+                torch.fft.rfft2(torch.fft.irfft2(half, s=size))
+        torch.fft.irfft2(spectrum, s=x.shape[-2:])
+
+    return run
 
 
 def _plenoptic(n: int, is_complex: bool) -> Any:

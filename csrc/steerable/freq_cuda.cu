@@ -125,7 +125,7 @@ __device__ __forceinline__ void for_each_term(const MaskParameters<T>& masks, co
 
 template <typename Masks, typename T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    analysis_kernel(const __grid_constant__ Parameters<T, T> p, const T* __restrict__ spectrum) {
+    analysis_masks_kernel(const __grid_constant__ Parameters<T, T> p, const T* __restrict__ spectrum) {
   const Frequency f = frequency_of_thread(p.masks);
   if (!f.inside()) return;
   const int64_t step = static_cast<int64_t>(gridDim.y) * kImages;
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 template <typename Masks, typename T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    synthesis_kernel(const __grid_constant__ Parameters<T, const T> p, T* __restrict__ spectrum) {
+    synthesis_masks_kernel(const __grid_constant__ Parameters<T, const T> p, T* __restrict__ spectrum) {
   const Frequency f = frequency_of_thread(p.masks);
   if (!f.inside()) return;
   const int64_t step = static_cast<int64_t>(gridDim.y) * kImages;
@@ -188,14 +188,14 @@ cudaError_t launch_on_spectrum(void (*kernel)(Parameters<T, Z>, S*), const Pyram
 template <typename T>
 cudaError_t launch_analysis_masks(const Pyramid& pyramid, const T* spectrum, int64_t batch, const Coefficients<T>& out,
                                   cudaStream_t stream) {
-  const auto kernel = pyramid.masks == Masks::lut ? analysis_kernel<Table, T> : analysis_kernel<Exact, T>;
+  const auto kernel = pyramid.masks == Masks::lut ? analysis_masks_kernel<Table, T> : analysis_masks_kernel<Exact, T>;
   return launch_on_spectrum<T>(kernel, pyramid, batch, out, spectrum, stream);
 }
 
 template <typename T>
 cudaError_t launch_synthesis_masks(const Pyramid& pyramid, const Coefficients<const T>& in, int64_t batch, T* spectrum,
                                    cudaStream_t stream) {
-  const auto kernel = pyramid.masks == Masks::lut ? synthesis_kernel<Table, T> : synthesis_kernel<Exact, T>;
+  const auto kernel = pyramid.masks == Masks::lut ? synthesis_masks_kernel<Table, T> : synthesis_masks_kernel<Exact, T>;
   return launch_on_spectrum<T>(kernel, pyramid, batch, in, spectrum, stream);
 }
 

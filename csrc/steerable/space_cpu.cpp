@@ -234,12 +234,38 @@ class Tile {
       if (y != begin) std::rotate(slots_, slots_ + std::min(advance, window_), slots_ + window_);
       for (int i = kept; i < window_; ++i)
         build_row(image, (stage_.origin + y) * stage_.step - stage_.reach + i, x, slots_[i]);
+      if (y + k_.rows < end) prefetch(image, y + k_.rows, std::min(y + 2 * k_.rows, end), x);
       filter();
       write(image, y, std::min<int64_t>(k_.rows, end - y), x);
     }
   }
 
  private:
+  // Asks for what the next rows read and write while these are computed: a tile's rows lie far apart in memory, where
+  // the processor does not foresee them.
+  void prefetch(int64_t image, int64_t begin, int64_t end, int64_t x) const {
+    const Plane& plane = stage_.plane;
+    const int64_t first = (stage_.origin + begin) * stage_.step + window_ - stage_.reach - k_.rows * stage_.step;
+    for (int64_t y = first; y < first + (end - begin) * stage_.step; ++y) {
+      const int64_t row = plane.y.sample[y - plane.y.begin];
+      const int64_t offset = (image * plane.stored_height + row) * plane.stored_width + x * stage_.step;
+      if (row < 0) continue;
+      for (const Stream<T>& stream : stage_.streams) {
+        prefetch_line(stream.a + offset, k_.tile * stage_.step, false);
+        if (stream.b != nullptr) prefetch_line(stream.b + offset, k_.tile * stage_.step, false);
+      }
+    }
+    const int scale = stage_.interleave ? 2 : 1;
+    for (int64_t y = begin * scale; y < end * scale; ++y)
+      for (const Output<T>& out : stage_.outputs)
+        prefetch_line(out.data + (image * stage_.height + y) * stage_.width + x * scale, k_.tile * scale, true);
+  }
+
+  static void prefetch_line(const T* data, int64_t n, bool to_write) {
+    constexpr int64_t line = 64 / sizeof(T);
+    for (int64_t i = 0; i < n; i += line) to_write ? __builtin_prefetch(data + i, 1) : __builtin_prefetch(data + i);
+  }
+
   void build_row(int64_t image, int64_t y, int64_t x, T* planes) {
     const T* row = nullptr;
     int made = -1;

@@ -29,6 +29,8 @@ def match(
     is_sorted: bool,
 ) -> Tensor:
     """Match contiguous tensors whose last ``pooled`` axes form a pool (-1: all axes), without a gradient."""
+    if image.requires_grad:
+        image = image.detach()  # the operators know nothing of gradients
     if _torch.backend(image) == "reference":
         return reference.match_histograms(image, target, mask, target_mask, pooled, method)
     return _torch.ops().match_histograms(image, target, mask, target_mask, pooled, method, is_sorted)
@@ -107,6 +109,7 @@ class Tensors:
         outs: list[Tensor] | None,
         pooled: int = 1,
     ) -> list[Tensor]:
+        images = [image.detach() if image.requires_grad else image for image in images]
         if outs is None and len(images) == 1:
             return [match(images[0], targets[0], masks[0], target_masks[0], pooled, method, is_sorted)]
         if outs is None:

@@ -370,21 +370,21 @@ def _weights(source: Tensor, reference: Tensor, mask: Tensor, reference_mask: Te
         # The quantile (r + 1/2) / n lies at j + remainder / (2 n), where S[j] is the quantile (j + 1/2) / m.
         numerator = ((2 * r + 1) * m - n).clamp(0, 2 * n * (m - 1))
         lower, remainder = numerator // (2 * n), numerator % (2 * n)
-        return present, order, remainder / (2.0 * n), lower, (lower + 1).clamp(max=m - 1)
+        return present, order, remainder.to(torch.float64) / (2 * n), lower, (lower + 1).clamp(max=m - 1)
     count = torch.searchsorted(values, values, right=True)  # of source values at or below
     sorted_reference = (reference[order] + 0).to(torch.float64)
     ends = sorted_reference.unique_consecutive(return_counts=True)[1].cumsum(0)  # the distribution function, times m
     k = torch.searchsorted(ends * n, count * m, right=True)  # the first node above, in integers
     above, below = k.clamp(max=len(ends) - 1), (k - 1).clamp(min=0)
     span = ((ends[above] - ends[below]) * n).clamp(min=1)
-    w = ((count * m - ends[below] * n) / span).clamp(0, 1)
+    w = ((count * m - ends[below] * n).to(torch.float64) / span).clamp(0, 1)
     return present, order, w, ends[below] - 1, ends[above] - 1
 
 
 def _interpolate(low: Tensor, high: Tensor, w: Tensor) -> Tensor:
     """Interpolate in float64; between a finite and an infinite value, take the nearer one."""
     low, high = low.to(torch.float64), high.to(torch.float64)
-    mixed = torch.where((w == 0) | (low == high), low, (1 - w) * low + w * high)
+    mixed = torch.where((w == 0) | (low == high), low, 2 * (low / 2 + w * (high / 2 - low / 2)))
     return torch.where(low.isfinite() & high.isfinite(), mixed, torch.where((w == 0) | (w < 0.5), low, high)) + 0.0
 
 

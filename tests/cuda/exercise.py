@@ -1,21 +1,36 @@
 """Run a family's CUDA launchers without torch: ``python exercise.py LIBRARY FAMILY...``.
 
-For sanitizers, which want a process of their own with nothing else in it; ends with status 0 if results are right.
+In a process of its own, which sanitizers want and which may crash; ends with status 0 if results are right. With
+``--report`` it prints what the tracer counted, as JSON; LIBRARY is then a traced one.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
 from pathlib import Path
 
 import histogram
 import steerable_freq
-from kernel_library import KernelLibrary
+import steerable_space
+from kernel_library import KernelLibrary, TracedLibrary
 
-FAMILIES = {module.NAME: module for module in (histogram, steerable_freq)}
+FAMILIES = {module.NAME: module for module in (histogram, steerable_freq, steerable_space)}
 
-if __name__ == "__main__":
-    library = KernelLibrary(Path(sys.argv[1]))
-    for name in sys.argv[2:] or FAMILIES:
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run CUDA launchers on the CPU, without torch.")
+    parser.add_argument("library", type=Path)
+    parser.add_argument("families", nargs="*", metavar="family", help=f"of {', '.join(FAMILIES)}; all by default")
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    library = (TracedLibrary if arguments.report else KernelLibrary)(arguments.library)
+    for name in arguments.families or FAMILIES:
         FAMILIES[name].exercise(library)
         library.free()
+    if isinstance(library, TracedLibrary):
+        print(json.dumps(library.report()))
+
+
+if __name__ == "__main__":
+    main()

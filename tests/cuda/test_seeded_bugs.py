@@ -6,6 +6,7 @@ Each seed changes one place of one kernel's text; the changed family alone is co
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +19,6 @@ from typing import Any
 import pytest
 from budgets import ROOT, families, short_name
 from exercise import FAMILIES
-from kernel_library import KernelLibrary, TracedLibrary
 from test_budgets import ratio
 
 HERE = Path(__file__).parent
@@ -176,6 +176,69 @@ SEEDS = [
             "race in shared memory",
         ),
     ),
+    *_seeds(
+        "steerable_space",
+        "steerable/space_cuda.cu",
+        (
+            "overrun of shared memory",
+            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * (kTileRows + 2 * kMargin);",
+            "constexpr size_t kSharedBytes = sizeof(T) * kPitch<T> * kTileRows;",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "strided stores",
+            "const int from = part * (kWarp / 2) + lane / 2;",
+            "store(target, g, tile.image, tile.y + static_cast<int64_t>(threadIdx.y) * kRows + r,"
+            " tile.x + 2 * lane + part, sum[r][part]);\n      continue;\n      const int from = part * (kWarp / 2) + lane / 2;",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "missing barrier before a tile is replaced",
+            "    __syncthreads();\n    load_tile(p.inputs[f]",
+            "    load_tile(p.inputs[f]",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "divergent barrier",
+            "    }\n  __syncthreads();",
+            "    }\n  if (threadIdx.x > 0) __syncthreads();",
+            "plain",
+            "divergent barrier",
+        ),
+        (
+            "overrun",
+            "if (y >= height || x >= width) return;",
+            "if (y > height || x >= width) return;",
+            "sanitized",
+            "AddressSanitizer",
+        ),
+        (
+            "strided load",
+            "int row = threadIdx.y; row < rows; row += kWarps)\n    for (int column = threadIdx.x; column < columns; "
+            "column += kWarp)",
+            "int row = threadIdx.x; row < rows; row += kWarp)\n    for (int column = threadIdx.y; column < columns; "
+            "column += kWarps)",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "blocks overlap",
+            "block % g.tiles_x * kTileColumns",
+            "block % g.tiles_x * (kTileColumns - 2)",
+            "traced",
+            "blocks race",
+        ),
+        (
+            "the wrong tap",
+            "tap[-(r % 2) * kTableSize - 1]",
+            "tap[-(r % 2) * kTableSize]",
+            "plain",
+            "Not equal to tolerance",
+        ),
+    ),
 ]
 
 
@@ -231,38 +294,30 @@ def _build(seed: Seed, runtime: Callable[[str], list[Path]], folder: Path) -> Pa
     return library
 
 
-def _symptom_in_own_process(library: Path, family: str) -> str:
-    preload = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
-    environment = {**os.environ, "LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0"}
-    command = [sys.executable, HERE / "exercise.py", library, family]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    return result.stderr if result.returncode != 0 else ""
-
-
-def _over_budget(library: TracedLibrary) -> str:
+def _over_budget(report: dict[str, dict[str, Any]]) -> str:
     budgets = {name: family for family in families() for name in family.kernels}
-    for kernel in library.report().values():
+    for kernel in report.values():
         name = short_name(kernel["name"])
         if kernel["block_races"] > 0:
             return f"{name}: blocks race"
         for cost, what in (("sectors", "global"), ("bank_passes", "shared")):
             # Small shapes cost a little more than the budget, which is for large ones.
-            if ratio(kernel, f"{what}_loads", f"{what}_stores") > 2 * budgets[name].factor(name, cost):
+            if ratio(kernel, f"{what}_loads", f"{what}_stores") > 1.5 * budgets[name].factor(name, cost):
                 return f"{name}: {cost} over budget"
     return ""
 
 
 def _symptom(seed: Seed, library: Path) -> str:
+    """Run the family's launchers in a process of their own; return what shows that something is wrong, or ""."""
+    environment = dict(os.environ)
     if seed.build == "sanitized":
-        return _symptom_in_own_process(library, seed.family)
-    kernels = TracedLibrary(library) if seed.build == "traced" else KernelLibrary(library)
-    try:
-        FAMILIES[seed.family].exercise(kernels)
-    except AssertionError as error:
-        return str(error)
-    finally:
-        kernels.free()
-    return _over_budget(kernels) if isinstance(kernels, TracedLibrary) else ""
+        runtime = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True).stdout
+        environment |= {"LD_PRELOAD": runtime.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    command = [sys.executable, HERE / "exercise.py", library, seed.family] + ["--report"] * (seed.build == "traced")
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode != 0:
+        return result.stderr or f"ended with status {result.returncode}"
+    return _over_budget(json.loads(result.stdout)) if seed.build == "traced" else ""
 
 
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"{seed.family}: {seed.bug}")

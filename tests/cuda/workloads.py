@@ -108,13 +108,30 @@ def _histogram() -> dict[str, Callable[[], object]]:
     }
 
 
+def _steerable_space() -> dict[str, Callable[[], object]]:
+    pyramid = gf.SteerablePyramidSpace((SIZE, SIZE), height=2, order=3)
+    image = _image()
+    coefficients = pyramid(image)
+    given, wanted = image.clone().requires_grad_(), {k: c.clone().requires_grad_() for k, c in coefficients.items()}
+    return {
+        "steerable_space_analysis": lambda: pyramid(image),
+        "steerable_space_synthesis": lambda: pyramid.recon_pyr(coefficients),
+        "steerable_space_analysis_gradient": lambda: torch.autograd.grad(
+            list(pyramid(given).values()), given, list(coefficients.values())
+        ),
+        "steerable_space_synthesis_gradient": lambda: torch.autograd.grad(
+            pyramid.recon_pyr(wanted), list(wanted.values()), image
+        ),
+    }
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in {**_steerable_freq(), **_histogram()}.items():
+        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]
