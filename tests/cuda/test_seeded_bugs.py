@@ -190,7 +190,8 @@ SEEDS = [
             "strided stores",
             "const int from = part * (kWarp / 2) + lane / 2;",
             "store(target, g, tile.image, tile.y + static_cast<int64_t>(threadIdx.y) * kRows + r,"
-            " tile.x + 2 * lane + part, sum[r][part]);\n      continue;\n      const int from = part * (kWarp / 2) + lane / 2;",
+            " tile.x + 2 * lane + part, sum[r][part]);\n      continue;\n"
+            "      const int from = part * (kWarp / 2) + lane / 2;",
             "traced",
             "sectors over budget",
         ),
