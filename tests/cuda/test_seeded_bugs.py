@@ -205,7 +205,7 @@ SEEDS = [
         (
             "divergent barrier",
             "    }\n  __syncthreads();",
-            "    }\n  if (threadIdx.x > 0) __syncthreads();",
+            "    }\n  if (threadIdx.y < 7) __syncthreads();",
             "plain",
             "divergent barrier",
         ),
