@@ -22,12 +22,8 @@ SpacePyramid space_pyramid(int64_t height, int64_t width, int order, int levels,
   if (!steerable::is_spatial_order(order)) throw py::value_error("order must be 0, 1, 3 or 5");
   if (levels < 0 || levels > steerable::kMaxSpaceLevels) throw py::value_error("levels is out of range");
   if (edge < 0 || edge >= steerable::kEdges) throw py::value_error("edge is out of range");
-  SpacePyramid pyramid;
-  pyramid.height = height;
-  pyramid.width = width;
-  pyramid.order = order;
-  pyramid.levels = levels;
-  pyramid.edge = static_cast<steerable::Edge>(edge);
+  const SpacePyramid pyramid = {height, width, static_cast<int>(levels), static_cast<int>(order),
+                                static_cast<steerable::Edge>(edge)};
   if (!steerable::fits(pyramid)) throw py::value_error("the image is too small for these levels");
   return pyramid;
 }

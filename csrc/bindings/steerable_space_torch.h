@@ -15,12 +15,8 @@ inline steerable::SpacePyramid space_pyramid(int64_t height, int64_t width, int6
   STD_TORCH_CHECK(levels >= 0 && levels <= steerable::kMaxSpaceLevels, "levels must be 0 to ",
                   steerable::kMaxSpaceLevels, ", got ", levels);
   STD_TORCH_CHECK(edge >= 0 && edge < steerable::kEdges, "edge must be 0 to ", steerable::kEdges - 1, ", got ", edge);
-  steerable::SpacePyramid pyramid;
-  pyramid.height = height;
-  pyramid.width = width;
-  pyramid.order = static_cast<int>(order);
-  pyramid.levels = static_cast<int>(levels);
-  pyramid.edge = static_cast<steerable::Edge>(edge);
+  const steerable::SpacePyramid pyramid = {height, width, static_cast<int>(levels), static_cast<int>(order),
+                                           static_cast<steerable::Edge>(edge)};
   STD_TORCH_CHECK(steerable::fits(pyramid), "an image of ", height, " x ", width, " is too small for ", levels,
                   " levels of the filters of order ", order);
   return pyramid;

@@ -12,7 +12,10 @@
 #include "cuda_on_cpu.h"
 #else
 #include <cuda_runtime.h>
+#endif
 
+// The bindings see the runtime's types alone; kernels are for nvcc and for the harness.
+#if defined(__CUDACC__) && !defined(GENIMG_CUDA_ON_CPU)
 #define GENIMG_DYNAMIC_SHARED(T, name)                          \
   extern __shared__ __align__(16) unsigned char name##_bytes[]; \
   T* name = reinterpret_cast<T*>(name##_bytes)

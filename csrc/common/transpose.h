@@ -51,8 +51,8 @@ GENIMG_HD V alternate(V even, V odd, Indices<I...>) {
 
 }  // namespace detail
 
-// to[j][i] = from[i][j] for j >= first; rows are `from_stride` and `to_stride` numbers apart. The squares may be the same
-// memory.
+// to[j][i] = from[i][j] for j >= first; rows are `from_stride` and `to_stride` numbers apart. The squares may be the
+// same memory.
 template <typename T, int first = 0>
 GENIMG_HD void transpose(const T* from, int64_t from_stride, T* to, int64_t to_stride) {
   using V = typename Vector<T>::type;

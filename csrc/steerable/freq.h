@@ -60,10 +60,13 @@ struct Coefficients {
   bool real_part_only = false;
 };
 
-// Whether analysis and synthesis below transform this pyramid themselves: every length has the prime factors 2, 3, 5.
+// Whether analysis and synthesis below transform this pyramid themselves: the lengths of all levels have the prime
+// factors 2, 3, 5; with lut masks they are even too, or the masks would not be symmetric about DC; and order times
+// octaves of the transition leaves the radius' powers within float's range.
 bool has_fused_transform(const Pyramid& pyramid);
 
-// T is float or double. Same bits for any executor. Scratch: about one image of T plus a few columns a thread.
+// T is float or double. Same bits for any executor. Scratch: about two and a half images of T (analysis into complex
+// bands whose sides are no multiples of the vector length: three and a half) and a few columns a thread.
 template <typename T>
 void analysis(const Pyramid&, const T* image, int64_t batch, const Coefficients<T>& out, const Executor&);
 template <typename T>

@@ -146,17 +146,15 @@ class Transform {
 
  private:
   struct Band {
-    Size size;                // of the band
-    int64_t rows;             // of its half spectrum that are not 0
+    Size size;     // of the band
+    int64_t rows;  // of its half spectrum that are not 0
     bool has_half_rate_row;
   };
 
   Band band_of_level(int level) const {
     return {level_size(p_, level), half_rows(support_of(p_, level).height), false};
   }
-  Band whole_image() const {
-    return {{p_.height, p_.width}, half_rows(p_.height), p_.height % 2 == 0};
-  }
+  Band whole_image() const { return {{p_.height, p_.width}, half_rows(p_.height), p_.height % 2 == 0}; }
 
   // Numbers of half a spectrum of the image.
   int64_t spectrum_size() const { return 2 * ceil_to(half_rows(p_.height), lanes_) * ceil_to(p_.width, lanes_); }

@@ -230,9 +230,8 @@ void rows_inverse(const RowsInverse<T>& rows, T* work, int64_t begin, int64_t en
   for (int64_t block = begin; block < end; ++block) {
     const T* const spectrum = rows.spectrum + block * block_size<T>(rows.spectrum_width);
     if (rows.filter.table == nullptr)
-      inverse_block(rows, block, work, [=](int64_t k) GENIMG_INLINE_LAMBDA {
-        return swapped(load_complex(spectrum + k * kStep<T>));
-      });
+      inverse_block(rows, block, work,
+                    [=](int64_t k) GENIMG_INLINE_LAMBDA { return swapped(load_complex(spectrum + k * kStep<T>)); });
     else if (rows.filter.quarter_turns & 1)
       inverse_block_filtered<true>(rows, block, spectrum, work);
     else
@@ -444,9 +443,8 @@ void columns_inverse(const ColumnsInverse<T>& columns, T* work, int64_t begin, i
         store_some(image + y * row_size + kLanes<T>, b, left - kLanes<T>);
       });
     } else {
-      inverse_pair<false>(columns, first, second, work, [=](int64_t y, V a, V) GENIMG_INLINE_LAMBDA {
-        store_some(image + y * row_size, a, left);
-      });
+      inverse_pair<false>(columns, first, second, work,
+                          [=](int64_t y, V a, V) GENIMG_INLINE_LAMBDA { store_some(image + y * row_size, a, left); });
     }
   }
 }

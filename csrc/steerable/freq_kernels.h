@@ -49,12 +49,12 @@ struct FilterColumn {
   int32_t table;     // and of the filter's table
 };
 
-// What a spectrum is multiplied by: table * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the cosine
-// for the Hilbert transform.
+// What a spectrum is multiplied by: table * (x cosine + y sine)^order * (-i)^quarter_turns, and by the sign of the
+// cosine for the Hilbert transform.
 template <typename T>
 struct Filter {
-  const T* table = nullptr;  // of a RadialTable, or its like; null: no filter
-  int64_t table_width = 0;   // columns in a block of it
+  const T* table = nullptr;                  // of a RadialTable, or its like; null: no filter
+  int64_t table_width = 0;                   // columns in a block of it
   const FilterColumn<T>* columns = nullptr;  // of each of the band's
   T cosine = 0, sine = 0;                    // of one step of kx and of ky
   int order = 0;
@@ -62,8 +62,8 @@ struct Filter {
   bool hilbert = false;
 };
 
-// The real part of V columns of row ky begins at data + (x / V) * block + ky * row, the imaginary one `imaginary` numbers
-// further. The imaginary part of row 0 may be left out: it holds the row h/2, which bands do not have.
+// The real part of V columns of row ky begins at data + (x / V) * block + ky * row, the imaginary one `imaginary`
+// numbers further. The imaginary part of row 0 may be left out: it holds the row h/2, which bands do not have.
 template <typename T>
 struct Tiles {
   T* data;

@@ -251,17 +251,17 @@ class Tile {
       const int64_t offset = (image * plane.stored_height + row) * plane.stored_width + x * stage_.step;
       if (row < 0) continue;
       for (const Stream<T>& stream : stage_.streams) {
-        prefetch_line(stream.a + offset, k_.tile * stage_.step, false);
-        if (stream.b != nullptr) prefetch_line(stream.b + offset, k_.tile * stage_.step, false);
+        prefetch_lines(stream.a + offset, k_.tile * stage_.step, false);
+        if (stream.b != nullptr) prefetch_lines(stream.b + offset, k_.tile * stage_.step, false);
       }
     }
     const int scale = stage_.interleave ? 2 : 1;
     for (int64_t y = begin * scale; y < end * scale; ++y)
       for (const Output<T>& out : stage_.outputs)
-        prefetch_line(out.data + (image * stage_.height + y) * stage_.width + x * scale, k_.tile * scale, true);
+        prefetch_lines(out.data + (image * stage_.height + y) * stage_.width + x * scale, k_.tile * scale, true);
   }
 
-  static void prefetch_line(const T* data, int64_t n, bool to_write) {
+  static void prefetch_lines(const T* data, int64_t n, bool to_write) {
     constexpr int64_t line = 64 / sizeof(T);
     for (int64_t i = 0; i < n; i += line) to_write ? __builtin_prefetch(data + i, 1) : __builtin_prefetch(data + i);
   }
@@ -679,7 +679,7 @@ class Driver {
   }
 
   // Runs an analysing stage for the image of a level, and does with its outputs what the edge type asks for. Output i
-  // of an axis stands at position rule.pitch * (i + stage.origin); rule.edges.up of these positions are kept.
+  // of an axis stands at position rule.pitch * (i + stage.origin); every rule.edges.up-th position is kept.
   void finish(Stage<T>& stage, int level, AxisRule rule) const {
     if (!adjoint_) {
       run(stage, batch_, executor_);

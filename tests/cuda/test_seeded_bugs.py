@@ -142,8 +142,8 @@ SEEDS = [
         "histogram/cuda.cu",
         (
             "overrun",
-            "i < chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
-            "i <= chunk.end; i += kThreads)\n    out[chunk.offset + i] = value_of",
+            "i < part.end; i += kThreads)\n    out[part.offset + i] = value_of",
+            "i <= part.end; i += kThreads)\n    out[part.offset + i] = value_of",
             "sanitized",
             "AddressSanitizer",
         ),

@@ -66,8 +66,10 @@ def test_tensors_of_any_layout(device: Any) -> None:
     assert torch.equal(expanded, heeger_bergen(row.expand(24, 24).contiguous(), seed=0, n_iter=1))
 
 
-def test_same_bits_for_any_number_of_threads(device: Any) -> None:
-    exemplar, before = picture(device, 3, 64, 64), torch.get_num_threads()
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 67, 71)])  # our own transform, and a library's
+def test_same_bits_for_any_number_of_threads(shape: tuple[int, ...]) -> None:
+    exemplar = torch.from_numpy(np.random.default_rng(0).random(shape, np.float32))
+    before = torch.get_num_threads()
     distances: list[list[float]] = [[], []]
     results = []
     try:
