@@ -210,6 +210,105 @@ GENIMG_HD void with_whole_pass(const FftPlan<T>& plan, T* work, Call call) {
   with_radix(plan.radix[0], [&](auto r) GENIMG_INLINE_LAMBDA { call(WholePass<T, r.value>(plan, work)); });
 }
 
+// The last pass: groups of radix elements from `own` to store(frequency, element).
+template <typename T, typename Store>
+GENIMG_HD void store_groups(int radix, const T* own, int64_t groups, const int32_t* frequency, int64_t jump,
+                            Store store) {
+  constexpr int step = 2 * Vector<T>::lanes;
+  with_radix(radix, [&](auto r) GENIMG_INLINE_LAMBDA {
+    constexpr int R = r.value;
+    for (int64_t g = 0; g < groups; ++g) {
+      ComplexVector<T> x[R];
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) x[q] = load_complex(own + (g * R + q) * step);
+      butterfly(r, x);
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) store(frequency[g] + q * jump, x[q]);
+    }
+  });
+}
+
+// The same pass where it comes first: from load(frequency) to `own`.
+template <typename T, typename Load>
+GENIMG_HD void load_groups(int radix, T* own, int64_t groups, const int32_t* frequency, int64_t jump, Load load) {
+  constexpr int step = 2 * Vector<T>::lanes;
+  with_radix(radix, [&](auto r) GENIMG_INLINE_LAMBDA {
+    constexpr int R = r.value;
+    for (int64_t g = 0; g < groups; ++g) {
+      ComplexVector<T> x[R];
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) x[q] = load(frequency[g] + q * jump);
+      butterfly(r, x);
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) store_complex(own + (g * R + q) * step, x[q]);
+    }
+  });
+}
+
+// The passes between the whole one and the last one, on part p of the work.
+template <typename T>
+GENIMG_HD void middle_passes_after(const FftPlan<T>& plan, T* own, int64_t part) {
+  int64_t length = part;
+  for (int s = 1; s < plan.passes - 1; ++s) {
+    pass_in_place<T, Twiddle::after>(plan.radix[s], own, part, length, plan.twiddle[s]);
+    length /= plan.radix[s];
+  }
+}
+template <typename T>
+GENIMG_HD void middle_passes_before(const FftPlan<T>& plan, T* own, int64_t part) {
+  int64_t length = plan.radix[plan.passes - 1];
+  for (int s = plan.passes - 2; s > 0; --s) {
+    length *= plan.radix[s];
+    pass_in_place<T, Twiddle::before>(plan.radix[s], own, part, length, plan.twiddle[s]);
+  }
+}
+
+// Transforms chirp.n elements where they are; `buffer` has chirp.plan->n vectors. The last pass of the transform and
+// the first of its inverse join the same elements, so that the product with the chirp's spectrum is made between them.
+template <typename T>
+static void transform_by_chirp(const ChirpPlan<T>& chirp, T* elements, T* buffer) {
+  constexpr int step = 2 * Vector<T>::lanes;
+  const FftPlan<T>& plan = *chirp.plan;
+  const int last = plan.passes - 1;
+  const int64_t part = plan.n / plan.radix[0], groups = part / plan.radix[last], jump = plan.n / plan.radix[last];
+  for (int p = 0; p < plan.radix[0]; ++p) {
+    load_groups(plan.radix[last], buffer + p * part * step, groups, plan.frequency + p * groups, jump,
+                [&](int64_t i) GENIMG_INLINE_LAMBDA {
+                  if (i >= chirp.n) return ComplexVector<T>{};
+                  return times(load_complex(elements + i * step), chirp.chirp[2 * i], chirp.chirp[2 * i + 1]);
+                });
+    middle_passes_before(plan, buffer + p * part * step, part);
+  }
+  with_whole_pass(plan, buffer, [&](auto pass) GENIMG_INLINE_LAMBDA {
+    constexpr int R = decltype(pass)::radix;
+    for (int64_t j = 0; j < part; ++j) {
+      ComplexVector<T> x[R];
+      pass.gather(j, x);
+#pragma GCC unroll 8
+      for (int q = 0; q < R; ++q) {
+        const T* const factor = chirp.spectrum + 2 * (j + q * part);
+        x[q] = swapped(times(x[q], factor[0], factor[1]));
+      }
+      pass.scatter(j, x);
+    }
+  });
+  for (int p = 0; p < plan.radix[0]; ++p) {
+    middle_passes_after(plan, buffer + p * part * step, part);
+    store_groups(plan.radix[last], buffer + p * part * step, groups, plan.frequency + p * groups, jump,
+                 [&](int64_t k, ComplexVector<T> z) GENIMG_INLINE_LAMBDA {
+                   if (k >= chirp.n) return;
+                   store_complex(elements + k * step, times(swapped(z), chirp.chirp[2 * k], chirp.chirp[2 * k + 1]));
+                 });
+  }
+}
+
+// Where the chirp works: behind the work and the vectors staged by the kernels.
+template <typename T>
+GENIMG_HD T* chirp_buffer(const FftPlan<T>& plan, T* work) {
+  constexpr int lanes = Vector<T>::lanes;
+  return work + (plan.n + lanes - 1) / lanes * lanes * 4 * lanes;
+}
+
 // What follows the whole pass as the first one. Each of its radix[0] parts is a transform by itself, done to its end
 // while it is in cache; store(k, y[k]).
 template <typename T, typename Store>
@@ -221,26 +320,20 @@ GENIMG_HD void finish_parts(const FftPlan<T>& plan, T* work, Store store) {
     for (int64_t k = 0; k < plan.n; ++k) store(k, load_complex(work + k * step));
     return;
   }
-  const int64_t jump = plan.n / plan.radix[last], groups = part / plan.radix[last];
+  const int64_t radix = plan.radix[last], jump = plan.n / radix, groups = part / radix;
   for (int p = 0; p < plan.radix[0]; ++p) {
     T* const own = work + p * part * step;
-    int64_t length = part;
-    for (int s = 1; s < last; ++s) {
-      pass_in_place<T, Twiddle::after>(plan.radix[s], own, part, length, plan.twiddle[s]);
-      length /= plan.radix[s];
-    }
     const int32_t* const frequency = plan.frequency + p * groups;
-    with_radix(plan.radix[last], [&](auto r) GENIMG_INLINE_LAMBDA {
-      constexpr int R = r.value;
-      for (int64_t g = 0; g < groups; ++g) {
-        ComplexVector<T> x[R];
-#pragma GCC unroll 8
-        for (int q = 0; q < R; ++q) x[q] = load_complex(own + (g * R + q) * step);
-        butterfly(r, x);
-#pragma GCC unroll 8
-        for (int q = 0; q < R; ++q) store(frequency[g] + q * jump, x[q]);
-      }
-    });
+    middle_passes_after(plan, own, part);
+    if (plan.chirp == nullptr) {
+      store_groups(plan.radix[last], own, groups, frequency, jump, store);
+      continue;
+    }
+    for (int64_t g = 0; g < groups; ++g) {
+      T* const group = own + g * radix * step;
+      transform_by_chirp(*plan.chirp, group, chirp_buffer(plan, work));
+      for (int64_t q = 0; q < radix; ++q) store(frequency[g] + q * jump, load_complex(group + q * step));
+    }
   }
 }
 
@@ -254,26 +347,20 @@ GENIMG_HD void prepare_parts(const FftPlan<T>& plan, T* work, Load load) {
     for (int64_t k = 0; k < plan.n; ++k) store_complex(work + k * step, load(k));
     return;
   }
-  const int64_t jump = plan.n / plan.radix[last], groups = part / plan.radix[last];
+  const int64_t radix = plan.radix[last], jump = plan.n / radix, groups = part / radix;
   for (int p = 0; p < plan.radix[0]; ++p) {
     T* const own = work + p * part * step;
     const int32_t* const frequency = plan.frequency + p * groups;
-    with_radix(plan.radix[last], [&](auto r) GENIMG_INLINE_LAMBDA {
-      constexpr int R = r.value;
+    if (plan.chirp == nullptr) {
+      load_groups(plan.radix[last], own, groups, frequency, jump, load);
+    } else {
       for (int64_t g = 0; g < groups; ++g) {
-        ComplexVector<T> x[R];
-#pragma GCC unroll 8
-        for (int q = 0; q < R; ++q) x[q] = load(frequency[g] + q * jump);
-        butterfly(r, x);
-#pragma GCC unroll 8
-        for (int q = 0; q < R; ++q) store_complex(own + (g * R + q) * step, x[q]);
+        T* const group = own + g * radix * step;
+        for (int64_t q = 0; q < radix; ++q) store_complex(group + q * step, load(frequency[g] + q * jump));
+        transform_by_chirp(*plan.chirp, group, chirp_buffer(plan, work));
       }
-    });
-    int64_t length = plan.radix[last];
-    for (int s = last - 1; s > 0; --s) {
-      length *= plan.radix[s];
-      pass_in_place<T, Twiddle::before>(plan.radix[s], own, part, length, plan.twiddle[s]);
     }
+    middle_passes_before(plan, own, part);
   }
 }
 

@@ -3,6 +3,7 @@
 // bands.
 #include <algorithm>
 #include <cmath>
+#include <complex>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -51,15 +52,18 @@ const FreqKernels<T>& kernels() {
 
 // ---- plans ----
 
-bool is_smooth(int64_t n) {
+// The part of n without the prime factors 2, 3 and 5.
+int64_t rough_part(int64_t n) {
   for (const int p : {2, 3, 5})
     while (n % p == 0) n /= p;
-  return n == 1;
+  return n;
 }
 
-// Few passes, and none of radix 2 where two of radix 4 do as well.
+// Few passes, and none of radix 2 where two of radix 4 do as well. The rough part of n comes last, behind another pass.
 std::vector<int> radices_of(int64_t n) {
   std::vector<int> radices;
+  const int64_t rough = rough_part(n);
+  n /= rough;
   for (const int p : {5, 3})
     for (; n % p == 0; n /= p) radices.push_back(p);
   int twos = 0;
@@ -68,13 +72,66 @@ std::vector<int> radices_of(int64_t n) {
   for (; twos >= 2; twos -= 2) radices.push_back(4);
   if (twos == 1) radices.push_back(2);
   std::sort(radices.rbegin(), radices.rend());
+  if (rough == 1) return radices;
+  if (radices.empty()) radices.push_back(1);
+  radices.push_back(static_cast<int>(rough));
   return radices;
 }
+
+template <typename T>
+const FftPlan<T>* plan_of(int64_t n);
+
+using Complexes = std::vector<std::complex<double>>;
+
+// A transform in float64, for tables.
+Complexes transform(const Complexes& x) {
+  const size_t n = x.size();
+  size_t parts = 2;
+  while (parts < n && n % parts != 0) ++parts;
+  if (n <= 1) return x;
+  Complexes y(n);
+  for (size_t p = 0; p < parts; ++p) {
+    Complexes part;
+    for (size_t i = p; i < n; i += parts) part.push_back(x[i]);
+    part = transform(part);
+    for (size_t k = 0; k < n; ++k)
+      y[k] +=
+          part[k % part.size()] * std::polar(1.0, -2 * kPi * static_cast<double>(p * k % n) / static_cast<double>(n));
+  }
+  return y;
+}
+
+template <typename T>
+struct OwnedChirp : ChirpPlan<T> {
+  std::vector<T> chirps, spectra;
+
+  explicit OwnedChirp(int64_t length) {
+    int64_t padded = 2 * length - 1;
+    while (rough_part(padded) != 1) ++padded;
+    Complexes conjugates(static_cast<size_t>(padded));
+    for (int64_t k = 0; k < length; ++k) {
+      const double angle = kPi * static_cast<double>(k * k % (2 * length)) / static_cast<double>(length);
+      chirps.push_back(static_cast<T>(std::cos(angle)));
+      chirps.push_back(static_cast<T>(-std::sin(angle)));
+      conjugates[static_cast<size_t>(k)] = conjugates[static_cast<size_t>((padded - k) % padded)] =
+          std::polar(1.0, angle);
+    }
+    for (const std::complex<double> z : transform(conjugates)) {
+      spectra.push_back(static_cast<T>(z.real() / static_cast<double>(padded)));
+      spectra.push_back(static_cast<T>(z.imag() / static_cast<double>(padded)));
+    }
+    this->n = length;
+    this->chirp = chirps.data();
+    this->spectrum = spectra.data();
+    this->plan = plan_of<T>(padded);
+  }
+};
 
 template <typename T>
 struct OwnedPlan : FftPlan<T> {
   std::vector<T> twiddles;
   std::vector<int32_t> frequencies;
+  std::unique_ptr<OwnedChirp<T>> owned_chirp;
 
   explicit OwnedPlan(int64_t length) {
     const std::vector<int> radices = radices_of(length);
@@ -106,15 +163,18 @@ struct OwnedPlan : FftPlan<T> {
       weight *= radices[s];
     }
     this->frequency = frequencies.data();
+    if (rough_part(length) == 1) return;
+    owned_chirp = std::make_unique<OwnedChirp<T>>(rough_part(length));
+    this->chirp = owned_chirp.get();
   }
 };
 
 // Plans live as long as the process: there are as many as lengths in use.
 template <typename T>
 const FftPlan<T>* plan_of(int64_t n) {
-  static std::mutex mutex;
+  static std::recursive_mutex mutex;  // a chirp's plan asks for another
   static std::map<int64_t, std::unique_ptr<OwnedPlan<T>>> plans;
-  const std::lock_guard<std::mutex> lock(mutex);
+  const std::lock_guard<std::recursive_mutex> lock(mutex);
   std::unique_ptr<OwnedPlan<T>>& plan = plans[n];
   if (!plan) plan = std::make_unique<OwnedPlan<T>>(n);
   return plan.get();
@@ -185,7 +245,8 @@ class Transform {
   template <typename Kernel, typename Arguments>
   void run(Kernel kernel, const Arguments& arguments, int64_t n, int64_t length) const {
     parallel_for(executor_, 0, n, ceil_div(2048, length), [&](int64_t begin, int64_t end) {
-      kernel(arguments, thread_work<T>(static_cast<size_t>(4 * ceil_to(length, lanes_) * lanes_)), begin, end);
+      const int64_t vectors = 2 * ceil_to(length, lanes_) + arguments.plan->chirp_length();
+      kernel(arguments, thread_work<T>(static_cast<size_t>(2 * lanes_ * vectors)), begin, end);
     });
   }
 
@@ -331,20 +392,12 @@ void for_each_image(const Pyramid& p, const Coefficients<C>& coefficients, int64
 
 }  // namespace
 
-
 bool has_fused_transform(const Pyramid& pyramid) {
   // pyrtools' masks are not symmetric about DC where a length is odd.
   if (pyramid.masks == Masks::lut && (pyramid.height % 2 != 0 || pyramid.width % 2 != 0)) return false;
   // The powers of the radius in a RadialTable must stay far from float's range.
-  if (pyramid.order *
-          std::min(pyramid.twidth + 1, std::log2(static_cast<double>(std::max(pyramid.height, pyramid.width)))) >
-      120)
-    return false;
-  for (int level = 0; level <= pyramid.levels; ++level) {
-    const Size size = level_size(pyramid, level);
-    if (!is_smooth(size.height) || !is_smooth(size.width)) return false;
-  }
-  return true;
+  const double longest = static_cast<double>(std::max(pyramid.height, pyramid.width));
+  return pyramid.order * std::min(pyramid.twidth + 1, std::log2(longest)) <= 120;
 }
 
 template <typename T>

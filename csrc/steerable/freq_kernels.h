@@ -16,7 +16,21 @@ namespace genimg::steerable {
 
 constexpr int kMaxPasses = 40;
 
-// A transform of length n = radix[0] * radix[1] * ..., all radices in {2, 3, 4, 5, 8}; see fft.h.
+template <typename T>
+struct FftPlan;
+
+// A transform of any length n as a convolution of length plan->n >= 2 n - 1 (Bluestein 1970): with the chirp
+// w[k] = exp(-pi i k^2 / n), y[k] = w[k] * sum_j (x[j] w[j]) conj(w[k - j]).
+template <typename T>
+struct ChirpPlan {
+  int64_t n;
+  const T* chirp;     // w: (k, re/im)
+  const T* spectrum;  // of the conjugate chirp, over plan->n
+  const FftPlan<T>* plan;
+};
+
+// A transform of length n = radix[0] * radix[1] * ..., all radices in {1, 2, 3, 4, 5, 8} but for the last one, if n has
+// larger prime factors: that is their product, and `chirp` transforms it; see fft.h.
 template <typename T>
 struct FftPlan {
   int64_t n;
@@ -24,6 +38,10 @@ struct FftPlan {
   int radix[kMaxPasses];
   const T* twiddle[kMaxPasses];  // of pass s: (j, q, re/im), exp(-2 pi i j q / length of the pass), q = 1 .. radix-1
   const int32_t* frequency;      // of the last pass' group g: its output q has the frequency frequency[g] + q n / radix
+  const ChirpPlan<T>* chirp = nullptr;
+
+  // Vectors that the chirp works on.
+  int64_t chirp_length() const { return chirp == nullptr ? 0 : chirp->plan->n; }
 };
 
 // The radial factor of one filter for a quarter of the plane, over the radius' power `order` so that the angular factor
@@ -114,7 +132,7 @@ struct ColumnsInverse {
   int64_t width;
 };
 
-// `work` is 4 V ceil(n to V) numbers of the calling thread, n the larger of height and width.
+// `work` is 2 V (2 ceil(n to V) + plan->chirp_length()) numbers of the calling thread, n the plan's length.
 template <typename T>
 struct FreqKernels {
   int lanes;

@@ -200,7 +200,7 @@ struct AnalysisParameters {
 };
 
 template <typename T, int Filters>
-__global__ void __launch_bounds__(kWarp* kWarps, 2)
+__global__ void __launch_bounds__(kWarp* kWarps, sizeof(T) * Filters > 32 ? 1 : 2)  // six sums of doubles would spill
     space_analysis_kernel(const __grid_constant__ AnalysisParameters<T, Filters> p) {
   GENIMG_DYNAMIC_SHARED(T, shared);
   const Tile tile = tile_of_block(p.geometry);
