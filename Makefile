@@ -20,9 +20,10 @@ TRACED := build/cuda-on-cpu-traced/tests/cuda/libgenimg_fast_cuda_on_cpu.so
 
 demo: $(VENV)/installed
 	@mkdir -p demo
-	$(STEP) "synthesise a texture from examples/gravel.png" $(VENV)/bin/genimg-fast texture heeger-bergen \
-	    examples/gravel.png -o demo/gravel.png --size 384x512 --seed 0 --figure demo/gravel-figure.png
-	@echo "The texture is $(CURDIR)/demo/gravel.png; exemplar, texture and convergence: $(CURDIR)/demo/gravel-figure.png"
+	$(STEP) "synthesise a texture from examples/fur.png" $(VENV)/bin/genimg-fast texture heeger-bergen \
+	    examples/fur.png -o demo/texture.png --size 384x512 --seed 0 --edges periodic --update accelerated \
+	    --figure demo/figure.png
+	@echo "The texture is $(CURDIR)/demo/texture.png; exemplar, texture and convergence: $(CURDIR)/demo/figure.png"
 
 test: $(VENV)/installed-for-tests $(HARNESS) $(TRACED)
 	GENIMG_FAST_CUDA_ON_CPU=$(CURDIR)/$(HARNESS) GENIMG_FAST_CUDA_ON_CPU_TRACED=$(CURDIR)/$(TRACED) \

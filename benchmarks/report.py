@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -23,8 +24,12 @@ def measure(families: Sequence[str], quick: bool, threads: Sequence[int]) -> lis
     for family in families:
         module = importlib.import_module(f".{family}", package=__package__)
         for count in threads:
-            with _threads(count):
-                rows += [{**row, "threads": count} for row in module.run(quick, count)]
+            try:
+                with _threads(count):
+                    rows += [{**row, "threads": count} for row in module.run(quick, count)]
+            except ImportError as missing:
+                print(f"{family} is left out: {missing}", file=sys.stderr)
+                break
     return rows
 
 

@@ -36,9 +36,9 @@ inline Tensor empty(const Tensor& like, const int64_t* sizes, int64_t dims, Scal
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_index(like.get(), &device_index));
   AtenTensorHandle handle = nullptr;
-  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(dims, sizes, strides,
-                                                  torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
-                                                  device_type, device_index, &handle));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      dims, sizes, strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)), device_type,
+      device_index, &handle));
   return Tensor(handle);
 }
 

@@ -42,10 +42,14 @@ Isa active_isa() {
 
 const char* isa_name(Isa isa) {
   switch (isa) {
-    case Isa::v4x: return "v4x";
-    case Isa::v4: return "v4";
-    case Isa::v3: return "v3";
-    case Isa::baseline: break;
+    case Isa::v4x:
+      return "v4x";
+    case Isa::v4:
+      return "v4";
+    case Isa::v3:
+      return "v3";
+    case Isa::baseline:
+      break;
   }
   return "baseline";
 }

@@ -43,7 +43,8 @@ class Pool {
   void run(int64_t begin, int64_t end, int64_t grain, Executor::Body body, void* context) {
     const int64_t n = end - begin;
     if (n <= 0) return;
-    const int64_t parts = std::min<int64_t>(threads_, (n + std::max<int64_t>(grain, 1) - 1) / std::max<int64_t>(grain, 1));
+    const int64_t parts =
+        std::min<int64_t>(threads_, (n + std::max<int64_t>(grain, 1) - 1) / std::max<int64_t>(grain, 1));
     std::unique_lock<std::mutex> owner(owner_, std::defer_lock);
     if (parts <= 1 || inside_ || !owner.try_lock()) return body(context, begin, end);
     start();

@@ -60,9 +60,9 @@ struct Coefficients {
   bool real_part_only = false;
 };
 
-// Whether analysis and synthesis below transform this pyramid themselves: the lengths of all levels have the prime
-// factors 2, 3, 5; with lut masks they are even too, or the masks would not be symmetric about DC; and order times
-// octaves of the transition leaves the radius' powers within float's range.
+// Whether analysis and synthesis below transform this pyramid themselves, whatever its lengths. They do not where lut
+// masks meet an odd length (pyrtools' grid is not symmetric about DC then), nor where order times octaves of the
+// transition takes the radius' powers out of float's range.
 bool has_fused_transform(const Pyramid& pyramid);
 
 // T is float or double. Same bits for any executor. Scratch: about two and a half images of T (analysis into complex
@@ -72,8 +72,8 @@ void analysis(const Pyramid&, const T* image, int64_t batch, const Coefficients<
 template <typename T>
 void synthesis(const Pyramid&, const Coefficients<const T>& in, int64_t batch, T* image, const Executor&);
 
-// The masks alone, for sizes and devices whose transforms come from a library. Spectra are those of rfft2: interleaved
-// complex, (batch, h, w/2+1). Here the coefficients hold the half spectra of the real outputs: bands are
+// The masks alone, for devices and pyramids whose transforms come from a library. Spectra are those of rfft2:
+// interleaved complex, (batch, h, w/2+1). Here the coefficients hold the half spectra of the real outputs: bands are
 // (batch, orientations, parts, h_i, w_i/2+1) complex with parts = 2 where analytic (band, Hilbert transform), else 1.
 // One read of the image's half spectrum makes all bands of all scales; synthesis_masks is the adjoint map on the half
 // planes (each stored value stands for itself and its mirror image; irfft2 takes the Hermitian part).

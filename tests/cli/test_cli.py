@@ -257,9 +257,9 @@ def test_help_and_version() -> None:
 
 def test_bench_runs_the_quick_set_or_the_full_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    fake = types.SimpleNamespace(main=lambda quick: asked.append(quick))
+    fake = types.SimpleNamespace(main=lambda quick, output: asked.append((quick, output)))
     monkeypatch.setitem(sys.modules, "genimg_fast.bench", fake)
     monkeypatch.setattr(gf, "bench", fake, raising=False)
     assert command("bench").exit_code == 0
-    assert command("bench", "--full").exit_code == 0
-    assert asked == [True, False]
+    assert command("bench", "--full", "-o", "measured").exit_code == 0
+    assert asked == [(True, None), (False, Path("measured"))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from genimg_fast import __version__
@@ -31,8 +33,9 @@ def info() -> None:
 
 @main.command()
 @click.option("--full", is_flag=True, help="Every case, not the quick set.")
-def bench(full: bool) -> None:
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for table, JSON, chart.")
+def bench(full: bool, output: Path | None) -> None:
     """Time the operations here, beside the packages they replace where those are installed."""
     from genimg_fast import bench as benchmarks
 
-    benchmarks.main(quick=not full)
+    benchmarks.main(quick=not full, output=output)

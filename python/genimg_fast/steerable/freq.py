@@ -340,7 +340,7 @@ class SteerablePyramidFreq:
     def _has_complex(self, key: Scale) -> bool:
         return self.is_complex and not isinstance(key, str)
 
-    def _check_scales(self, name: str, scales: Scale | Iterable[Scale]) -> set[Scale]:
+    def _check_scales(self, name: str, scales: Any) -> set[Scale]:
         chosen = [scales] if isinstance(scales, (str, int)) or not isinstance(scales, Iterable) else list(scales)
         for key in chosen:
             if isinstance(key, bool) or key not in self.pyr_size:
