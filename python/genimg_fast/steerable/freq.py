@@ -341,7 +341,9 @@ class SteerablePyramidFreq:
         return self.is_complex and not isinstance(key, str)
 
     def _check_scales(self, name: str, scales: Any) -> set[Scale]:
-        chosen = [scales] if isinstance(scales, (str, int)) or not isinstance(scales, Iterable) else list(scales)
+        chosen: list[Any] = (
+            [scales] if isinstance(scales, (str, int)) or not isinstance(scales, Iterable) else list(scales)
+        )
         for key in chosen:
             if isinstance(key, bool) or key not in self.pyr_size:
                 raise ValueError(f"{name} must be among {list(self._keys)}, got {key!r}")
