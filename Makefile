@@ -54,9 +54,9 @@ $(HARNESS) $(TRACED): build/%/tests/cuda/libgenimg_fast_cuda_on_cpu.so: $(VENV)/
 	$(STEP) "compile $*" $(VENV)/bin/cmake --build --preset $*
 	@touch $@
 
-lint: $(VENV)/constraints.txt
-	$(PIP) pre-commit
-	$(VENV)/bin/pre-commit run --all-files
+lint: $(VENV)/installed
+	$(PIP) mypy==2.4.1 pre-commit
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH $(VENV)/bin/pre-commit run --all-files
 
 clean:
 	rm -rf build demo dist wheelhouse $(VENV)
