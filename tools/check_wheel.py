@@ -1,4 +1,7 @@
-"""Checks an installed genimg_fast in a bare environment: both doors compute and invert. Needs no test tools."""
+"""Checks an installed genimg_fast in a bare environment: both doors compute and invert. Needs no test tools.
+
+With the argument "cuda" the wheel must carry the CUDA library.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ def main() -> None:
             assert error < 5e-6, f"reconstruction error {error}"
     texture = gf.textures.heeger_bergen(image[0].numpy(), size=(32, 40), n_iter=2, height=2, seed=0, progress=False)
     assert texture.shape == (32, 40), texture.shape
-    print(gf.build_info())
+    info = gf.build_info()
+    print(info)
+    if sys.argv[1:] == ["cuda"] and not info["built_with_cuda"]:
+        sys.exit("the wheel was built where nvcc is, and carries no CUDA library")
 
 
 if __name__ == "__main__":
