@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import warnings
@@ -131,12 +130,17 @@ def _print_peak_memory(package: str, n: int = 4096) -> None:
     x = torch.rand(1, 1, n, n)
     build = gf.SteerablePyramidFreq if package == "genimg_fast" else _plenoptic_class()
     build((64, 64), is_complex=True)(x[..., :64, :64])  # loads what is loaded at the first call
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = _memory("VmRSS")
     with torch.no_grad():
         coefficients = build((n, n), "auto", 3, is_complex=True)(x)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     held = sum(c.numel() * c.element_size() for c in coefficients.values())
-    print((peak - before - held) / (x.numel() * x.element_size()))
+    print((_memory("VmHWM") - before - held) / (x.numel() * x.element_size()))
+
+
+def _memory(field: str) -> int:
+    """Return a size of this process in bytes. (getrusage's peak would be that of the process it was forked from.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def _plenoptic_class() -> Any:
