@@ -19,6 +19,7 @@ namespace genimg::histogram {
   namespace level {                            \
   extern const Kernels<float> float_kernels;   \
   extern const Kernels<double> double_kernels; \
+  extern const MapBytes byte_map;              \
   }
 GENIMG_TABLES(baseline)
 #if defined(__x86_64__)
@@ -46,6 +47,22 @@ const Kernels<T>& kernels() {
     return pick(baseline::float_kernels, baseline::double_kernels);
   }(active_isa());
   return table;
+}
+
+MapBytes map_bytes() {
+#if defined(__x86_64__)
+  switch (active_isa()) {
+    case Isa::v4x:
+      return v4x::byte_map;
+    case Isa::v4:
+      return v4::byte_map;
+    case Isa::v3:
+      return v3::byte_map;
+    case Isa::baseline:
+      break;
+  }
+#endif
+  return baseline::byte_map;
 }
 
 namespace {
@@ -211,22 +228,43 @@ int64_t order(const Pool<T>& pool, uint32_t* out, const Executor& executor) {
 template <typename T>
 constexpr int64_t kCodes = int64_t{1} << (8 * sizeof(T));
 
-// Counts the codes of what takes part. Several tables: a count waits for the one before it where neighbours are equal.
+// Adds to counts the codes of what takes part.
 template <typename T>
-void count_codes(const Pool<T>& pool, uint32_t* counts) {
-  constexpr int kTables = sizeof(T) == 1 ? 8 : 1;
-  Scratch<uint32_t> tables(kTables * kCodes<T>);
-  std::fill(tables.get(), tables.get() + kTables * kCodes<T>, 0);
+void add_codes(const Pool<T>& pool, uint32_t* counts) {
+  for (int64_t i = 0; i < pool.size; ++i)
+    if (takes_part(pool, i)) ++counts[pool.values[i]];
+}
+
+// Eight bytes at a time, each with a table of its own: a count waits for the one before it where neighbours are equal.
+inline void add_all_bytes(const uint8_t* values, int64_t n, uint32_t* counts) {
+  constexpr int kTables = 8;
+  uint32_t tables[kTables][256] = {};
   int64_t i = 0;
-  if (pool.mask == nullptr) {
-    for (; i + kTables <= pool.size; i += kTables)
-      for (int t = 0; t < kTables; ++t) ++tables[t * kCodes<T> + pool.values[i + t]];
+  for (; i + kTables <= n; i += kTables) {
+    uint64_t bytes;
+    std::memcpy(&bytes, values + i, sizeof bytes);
+    for (int t = 0; t < kTables; ++t) ++tables[t][bytes >> (8 * t) & 255];
   }
-  for (; i < pool.size; ++i)
-    if (takes_part(pool, i)) ++tables[pool.values[i]];
-  for (int64_t code = 0; code < kCodes<T>; ++code) {
-    counts[code] = 0;
-    for (int t = 0; t < kTables; ++t) counts[code] += tables[t * kCodes<T> + code];
+  for (; i < n; ++i) ++tables[0][values[i]];
+  for (int code = 0; code < 256; ++code)
+    for (int t = 0; t < kTables; ++t) counts[code] += tables[t][code];
+}
+
+template <typename T>
+void count_codes(const Pool<T>& pool, uint32_t* counts, const Executor& executor) {
+  std::fill(counts, counts + kCodes<T>, 0);
+  if constexpr (sizeof(T) == 1) {
+    if (pool.mask != nullptr) return add_codes(pool, counts);
+    constexpr int64_t kParts = 16;
+    uint32_t parts[kParts][256] = {};
+    const auto part = [&](int64_t p) { return pool.size * p / kParts; };
+    parallel_for(executor, 0, kParts, pool.size < kParallel ? kParts : 1, [&](int64_t begin, int64_t end) {
+      add_all_bytes(pool.values + part(begin), part(end) - part(begin), parts[begin]);
+    });
+    for (const auto& own : parts)
+      for (int code = 0; code < 256; ++code) counts[code] += own[code];
+  } else {
+    add_codes(pool, counts);
   }
 }
 
@@ -235,7 +273,7 @@ template <typename T>
 int64_t sort_present(const Pool<T>& pool, T* sorted, const Executor& executor) {
   if constexpr (std::is_integral_v<T>) {
     Scratch<uint32_t> counts(kCodes<T>);
-    count_codes(pool, counts.get());
+    count_codes(pool, counts.get(), executor);
     T* end = sorted;
     for (int64_t code = 0; code < kCodes<T>; ++code) end = std::fill_n(end, counts[code], static_cast<T>(code));
     return end - sorted;
@@ -408,10 +446,10 @@ void map_codes(const Pool<T>& source, T* out, NewCode&& new_code) {
 }
 
 template <typename T, typename R>
-void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T* out) {
+void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T* out, const Executor& executor) {
   if (reference.size == 0) return copy_absent(source, out);
   Scratch<uint32_t> counts(kCodes<T>);
-  count_codes(source, counts.get());
+  count_codes(source, counts.get(), executor);
   int64_t present = 0;
   for (int64_t code = 0; code < kCodes<T>; ++code) present += counts[code];
   if (method == Method::rank) {
@@ -428,6 +466,12 @@ void match_integers(const Pool<T>& source, Sorted<R> reference, Method method, T
     if (counts[code] == 0) continue;
     below += counts[code];
     table[code] = result<T>(reference, cursor.value_position(below, present));
+  }
+  if constexpr (sizeof(T) == 1) {
+    if (source.mask == nullptr)
+      return parallel_for(executor, 0, source.size, kParallel, [&](int64_t begin, int64_t end) {
+        map_bytes()(table.get(), source.values + begin, end - begin, out + begin);
+      });
   }
   map_codes(source, out, [t = table.get()](T code) { return t[code]; });
 }
@@ -452,7 +496,7 @@ void match(const Segment<T>* segments, int64_t count, const Reference<R>* refere
   const auto run = [&](int64_t i, const Executor& inner) {
     const Segment<T>& s = segments[i];
     if constexpr (std::is_integral_v<T>)
-      match_integers(s.source, sorted[s.reference], method, s.out);
+      match_integers(s.source, sorted[s.reference], method, s.out, inner);
     else
       match_reals(s.source, sorted[s.reference], method, s.out, inner);
   };

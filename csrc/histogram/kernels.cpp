@@ -1,5 +1,9 @@
 #include "histogram/kernels.h"
 
+#if defined(__AVX512VBMI__)
+#include <immintrin.h>
+#endif
+
 #include "common/simd.h"
 
 namespace genimg::histogram::GENIMG_ISA {
@@ -475,8 +479,25 @@ constexpr Kernels<T> table() {
           &write_by_value<T>, &write_order<T>, &write_sorted<T>};
 }
 
+void map_bytes(const uint8_t* table, const uint8_t* codes, int64_t n, uint8_t* out) {
+  int64_t i = 0;
+#if defined(__AVX512VBMI__)
+  // The table in four registers: two instructions look up 64 codes in either half, their highest bit says which.
+  __m512i parts[4];
+  for (int j = 0; j < 4; ++j) parts[j] = _mm512_loadu_si512(table + 64 * j);
+  for (; i + 64 <= n; i += 64) {
+    const __m512i code = _mm512_loadu_si512(codes + i);
+    const __m512i low = _mm512_permutex2var_epi8(parts[0], code, parts[1]);
+    const __m512i high = _mm512_permutex2var_epi8(parts[2], code, parts[3]);
+    _mm512_storeu_si512(out + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(code), low, high));
+  }
+#endif
+  for (; i < n; ++i) out[i] = table[codes[i]];
+}
+
 }  // namespace
 
+extern const MapBytes byte_map = &map_bytes;
 extern const Kernels<float> float_kernels = table<float>();
 extern const Kernels<double> double_kernels = table<double>();
 

@@ -84,4 +84,8 @@ struct Kernels {
 template <typename T>
 const Kernels<T>& kernels();
 
+// out[i] = table[codes[i]], with a table of 256 bytes. out may be codes.
+using MapBytes = void (*)(const uint8_t* table, const uint8_t* codes, int64_t n, uint8_t* out);
+MapBytes map_bytes();
+
 }  // namespace genimg::histogram
