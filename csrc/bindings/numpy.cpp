@@ -17,4 +17,5 @@ PYBIND11_MODULE(_numpy, m, pybind11::mod_gil_not_used()) {
   bindings::register_steerable_freq(m);
   bindings::register_steerable_space(m);
   bindings::register_histogram(m);
+  bindings::register_gram(m);
 }

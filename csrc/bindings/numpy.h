@@ -10,5 +10,6 @@ namespace genimg::bindings {
 void register_steerable_freq(pybind11::module_& m);
 void register_steerable_space(pybind11::module_& m);
 void register_histogram(pybind11::module_& m);
+void register_gram(pybind11::module_& m);
 
 }  // namespace genimg::bindings

@@ -18,6 +18,7 @@ import genimg_fast._numpy as _numpy
 if TYPE_CHECKING:
     from genimg_fast import nn, plot, textures
     from genimg_fast._build_info import build_info
+    from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
     from genimg_fast.steerable.freq import SteerablePyramidFreq
     from genimg_fast.steerable.space import SteerablePyramidSpace
@@ -30,6 +31,8 @@ _HOME = {
     "SteerablePyramidFreq": "steerable.freq",
     "SteerablePyramidSpace": "steerable.space",
     "build_info": "_build_info",
+    "gram_loss": "gram",
+    "gram_matrix": "gram",
     "match_histograms": "histogram",
     "sliced_wasserstein_loss": "histogram",
 }
@@ -41,6 +44,8 @@ __all__ = [
     "SteerablePyramidSpace",
     "build_info",
     "get_num_threads",
+    "gram_loss",
+    "gram_matrix",
     "match_histograms",
     "nn",
     "plot",

@@ -410,3 +410,35 @@ def _matrices(
             matrix.index_put_((present, order[upper]), w, accumulate=True)
         matrices.append(matrix)
     return matrices
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Gram matrices
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _weighted(x: Tensor, factors: Tensor | None, center: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x - m as (B, C, P), the squares of the factors (B or 1, 1, P), and the means m (B, C, 1)."""
+    x = x.to(torch.promote_types(x.dtype, torch.float32)).flatten(2)
+    squares = torch.ones_like(x[:1, :1]) if factors is None else factors.flatten(1)[:, None] ** 2
+    total = squares.sum(-1, keepdim=True)
+    mean = torch.where(total > 0, (squares * x).sum(-1, keepdim=True) / total, x[..., :1])
+    return (x - mean if center else x), squares, mean
+
+
+def gram_product(
+    x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return scale * sum f^2 (x - m) (y - n)^T over the pixels of maps (B, C, H, W), and m (csrc/gram/gram.h)."""
+    first, squares, mean = _weighted(x, factors, center)
+    second = first if y is None else _weighted(y, factors, center)[0]
+    return scale * (squares * first) @ second.mT, mean[..., 0] if center else mean.new_empty(0, x.shape[1])
+
+
+def gram_apply(
+    matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float
+) -> Tensor:
+    """Return scale * matrix f^2 (x - m) at each pixel; where rectified, 0 where x is not positive."""
+    features, squares, _ = _weighted(x, factors, center)
+    out = (scale * matrix @ (squares * features)).unflatten(-1, x.shape[-2:])
+    return torch.where(x > 0, out, 0) if rectified else out

@@ -1,0 +1,10 @@
+// The schemas of the Gram operators.
+//
+// x, y: feature maps (batch, channels, rows, columns) of any strides, one dtype; y shares all but the channels with x.
+// factors: what each pixel is multiplied by, contiguous (batch or 1, rows, columns) of the result's dtype. Results are
+// float32 for half types and float32, float64 for float64; gram_apply takes float32 and float64.
+#pragma once
+
+#define GENIMG_GRAM_SCHEMAS(m)                                                                               \
+  m.def("gram_product(Tensor x, Tensor? y, Tensor? factors, bool center, float scale) -> (Tensor, Tensor)"); \
+  m.def("gram_apply(Tensor matrix, Tensor x, Tensor? factors, bool center, bool rectified, float scale) -> Tensor")
