@@ -248,15 +248,6 @@ def _run(command: list[Any]) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@functools.cache
-def _fcontext() -> tuple[list[str], list[str]]:
-    """Return the flags to compile and to link with Boost.Context where it is installed."""
-    program = "#include <boost/context/detail/fcontext.hpp>\nint main() {}\n"
-    command = [COMPILER, "-x", "c++", "-", "-lboost_context", "-o", os.devnull]
-    found = subprocess.run(command, input=program, text=True, capture_output=True).returncode == 0
-    return (["-DGENIMG_FCONTEXT"], ["-lboost_context"]) if found else ([], [])
-
-
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Path]]:
     """Return a function from a kind of build to the harness' objects in it, compiled once."""
@@ -267,7 +258,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Pa
         names = ["block", "fiber", "runtime", "symbols"] + ["trace"] * (build == "traced")
         for name in names:
             source = HERE / "on_cpu" / f"{name}.cpp"
-            _run([COMPILER, *FLAGS, *_fcontext()[0], *RUNTIME[build], "-c", source, "-o", folder / f"{name}.o"])
+            _run([COMPILER, *FLAGS, *RUNTIME[build], "-c", source, "-o", folder / f"{name}.o"])
         return [folder / f"{name}.o" for name in names]
 
     return compile_runtime
@@ -291,7 +282,7 @@ def _build(seed: Seed, runtime: Callable[[str], list[Path]], folder: Path) -> Pa
         flags = [*FLAGS, *trace, *INSTRUMENTATION[seed.build], f"-I{folder / 'csrc'}"]
         _run([COMPILER, *flags, "-x", "c++", "-c", source, "-o", objects[-1]])
     link = INSTRUMENTATION["sanitized"] if seed.build == "sanitized" else []
-    _run([COMPILER, "-shared", *link, *objects, *runtime(seed.build), *_fcontext()[1], "-o", library])
+    _run([COMPILER, "-shared", *link, *objects, *runtime(seed.build), "-o", library])
     return library
 
 

@@ -78,22 +78,47 @@ void Fiber::suspend() {
   confirm_switch(own_fake_stack_, &resumer_stack_, &resumer_stack_size_);
 }
 
-#if defined(GENIMG_FCONTEXT)
+#if defined(__x86_64__)
 
-namespace context = boost::context::detail;
+// switch_stack(from, to): leaves the registers that a function must preserve on the stack and its pointer in *from, and
+// goes on where `to` was left. enter_fiber: where a new stack begins, with what its first switch puts into registers.
+asm(R"(
+.text
+genimg_switch_stack:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+genimg_enter_fiber:
+  movq %r12, %rdi
+  call *%r13
+  ud2
+)");
+extern "C" __attribute__((visibility("hidden"))) void genimg_switch_stack(void** from, void* to);
+extern "C" __attribute__((visibility("hidden"))) void genimg_enter_fiber();
 
 Fiber::Fiber(void (*entry)()) : entry_(entry), stack_(allocate_stack()) {
-  context_ = context::make_fcontext(stack_ + kStackBytes, kStackBytes, &start_fcontext);
+  void** top = reinterpret_cast<void**>(stack_ + kStackBytes) - 2;
+  *--top = reinterpret_cast<void*>(&genimg_enter_fiber);
+  top -= 6;  // r15, r14, r13, r12, rbx, rbp
+  top[2] = reinterpret_cast<void*>(&start);
+  top[3] = this;
+  context_ = top;
 }
 
-void Fiber::start_fcontext(context::transfer_t transfer) {
-  Fiber* self = static_cast<Fiber*>(transfer.data);
-  self->resumer_ = transfer.fctx;
-  start(self);
-}
-
-void Fiber::switch_in() { context_ = context::jump_fcontext(context_, this).fctx; }
-void Fiber::switch_out() { resumer_ = context::jump_fcontext(resumer_, nullptr).fctx; }
+void Fiber::switch_in() { genimg_switch_stack(&resumer_, context_); }
+void Fiber::switch_out() { genimg_switch_stack(&context_, resumer_); }
 
 #else
 
