@@ -210,7 +210,7 @@ def _gram(
             raise ValueError("gram_matrix: mask and shift cannot be given together")
         x, second = _shifted(x, y, shift)
     pixels = x.shape[-2] * x.shape[-1]
-    factors = None if mask is None else _factors(kind, mask, x)
+    factors: Any = None if mask is None else _factors(kind, mask, x)
     divisor: Any = definition.divisor(batch, channels // batch, pixels)
     by_sum = factors is not None and mask_normalization == "sum"
     if not by_sum and divisor == 0:
