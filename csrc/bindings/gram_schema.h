@@ -9,13 +9,13 @@
 // its squares and of its absolute values, (batch, 2).
 #pragma once
 
-#define GENIMG_GRAM_SCHEMAS(m)                                                                             \
-  m.def(                                                                                                   \
-      "gram_product(Tensor x, Tensor? y, Tensor? factors, bool center, float scale, bool tf32) -> "        \
-      "(Tensor, Tensor)");                                                                                 \
-  m.def(                                                                                                   \
-      "gram_difference(Tensor x, Tensor target, Tensor? factors, bool center, float scale, bool tf32) -> " \
-      "(Tensor, Tensor)");                                                                                 \
-  m.def(                                                                                                   \
-      "gram_apply(Tensor matrix, Tensor x, Tensor? factors, bool center, bool rectified, float scale, "    \
-      "bool tf32) -> Tensor")
+#define GENIMG_GRAM_SCHEMAS(m)                                                                                   \
+  m.def(                                                                                                         \
+      "gram_product(Tensor x, Tensor? y, Tensor? factors, bool center, float scale, bool tf32=False) -> "        \
+      "(Tensor, Tensor)");                                                                                       \
+  m.def(                                                                                                         \
+      "gram_difference(Tensor x, Tensor target, Tensor? factors, bool center, float scale, bool tf32=False) -> " \
+      "(Tensor, Tensor)");                                                                                       \
+  m.def(                                                                                                         \
+      "gram_apply(Tensor matrix, Tensor x, Tensor? factors, bool center, bool rectified, float scale, "          \
+      "bool tf32=False) -> Tensor")
