@@ -113,6 +113,13 @@ GENIMG_HD void add_steps_of_tile(const typename Factor::Element* rows, int64_t r
   }
 }
 
+GENIMG_HD void fetch_line(Ahead& ahead) {
+  __builtin_prefetch(ahead.data + ahead.row * ahead.row_stride + ahead.line * 64, 0, 2);
+  if (++ahead.line < ahead.lines) return;
+  ahead.line = 0;
+  ++ahead.row;
+}
+
 // Of two vectors of lanes that follow each other: in one panel, or in two.
 template <typename T>
 constexpr int64_t vector_stride(int64_t panel_stride) {
@@ -131,11 +138,18 @@ GENIMG_HD void add_as_double(double* to, f32v value) {
 
 template <typename Factor, int vectors>
 void add_tile(const typename Factor::Element* rows, const typename Factor::Element* columns, int64_t panel_stride,
-              int64_t steps, double* sums, int64_t stride) {
+              int64_t steps, double* sums, int64_t stride, Ahead& ahead) {
   using T = typename Factor::Sum;
-  constexpr int n = Vector<T>::lanes;
+  constexpr int n = Vector<T>::lanes, kSteps = 2;  // a line each so many steps is what memory can give
   typename Vector<T>::type acc[kRows][vectors] = {};
-  add_steps_of_tile<Factor, vectors>(rows, kPanel, columns, vector_stride<T>(panel_stride), steps, acc);
+  int64_t done = 0;
+  for (; done + kSteps <= steps && !ahead.is_done(); done += kSteps) {
+    fetch_line(ahead);
+    add_steps_of_tile<Factor, vectors>(rows + done * kPanel, kPanel, columns + done * kPanel,
+                                       vector_stride<T>(panel_stride), kSteps, acc);
+  }
+  add_steps_of_tile<Factor, vectors>(rows + done * kPanel, kPanel, columns + done * kPanel,
+                                     vector_stride<T>(panel_stride), steps - done, acc);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 2
@@ -144,18 +158,19 @@ void add_tile(const typename Factor::Element* rows, const typename Factor::Eleme
 
 template <typename Factor>
 void add_products(const typename Factor::Element* row_panel, const Panels<typename Factor::Element>& panels,
-                  double* sums, int64_t stride) {
+                  double* sums, int64_t stride, Ahead& ahead) {
   constexpr int n = Vector<typename Factor::Sum>::lanes;
   const int64_t lanes = panels.count * kPanel, whole = lanes / (kVectors * n) * (kVectors * n);
   for (int64_t l = 0; l < whole; l += kVectors * n) {
     const auto* const columns = panels.data + l / kPanel * panels.stride + l % kPanel;
     for (int r = 0; r < kPanel; r += kRows)
-      add_tile<Factor, kVectors>(row_panel + r, columns, panels.stride, panels.steps, sums + r * stride + l, stride);
+      add_tile<Factor, kVectors>(row_panel + r, columns, panels.stride, panels.steps, sums + r * stride + l, stride,
+                                 ahead);
   }
   if (whole < lanes)  // one panel, one vector
     for (int r = 0; r < kPanel; r += kRows)
       add_tile<Factor, 1>(row_panel + r, panels.data + whole / kPanel * panels.stride, 0, panels.steps,
-                          sums + r * stride + whole, stride);
+                          sums + r * stride + whole, stride, ahead);
 }
 
 template <typename T>
@@ -263,17 +278,12 @@ uint32_t pair_of(const Strip<BFloat>& strip, int64_t lane, int64_t step) {
 void pack_pairs(const Strip<BFloat>& strip, uint32_t* panel) {
   constexpr int n = Vector<float>::lanes;
   int64_t done = 0;
-  if (strip.lanes == kPanel && strip.step_stride == 1) {
+  if (strip.lanes == kPanel && strip.step_stride == 1 && strip.lane_stride % 2 == 0) {
     // Two neighbouring steps are one number already: squares of them are transposed.
     static_assert(n == kPanel);
-    for (; done + 2 * n <= strip.steps; done += 2 * n) {
-      float square[kPanel][n];
-      for (int l = 0; l < kPanel; ++l)
-        __builtin_memcpy(square[l], strip.data + l * strip.lane_stride + done, sizeof square[l]);
-      float to[n][kPanel];
-      transpose(square[0], n, to[0], kPanel);
-      __builtin_memcpy(panel + done / 2 * kPanel, to, sizeof to);
-    }
+    const float* const from = reinterpret_cast<const float*>(strip.data);
+    for (; done + 2 * n <= strip.steps; done += 2 * n)
+      transpose(from + done / 2, strip.lane_stride / 2, reinterpret_cast<float*>(panel) + done / 2 * kPanel, kPanel);
   } else if (strip.lanes == kPanel && strip.lane_stride == 1) {
     for (; done + 2 <= strip.steps; done += 2) {
       const BFloat* const at = strip.data + done * strip.step_stride;
