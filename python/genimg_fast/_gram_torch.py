@@ -223,19 +223,19 @@ def _result_dtype(x: Tensor) -> torch.dtype:
 
 
 @torch.library.register_fake("genimg_fast::gram_product")
-def _(x, y, factors, center, scale, tf32):
+def _(x, y, factors, center, scale, tf32=False):
     gram = x.new_empty((x.shape[0], x.shape[1], (x if y is None else y).shape[1]), dtype=_result_dtype(x))
     return gram, gram.new_empty((x.shape[0] if center else 0, x.shape[1]))
 
 
 @torch.library.register_fake("genimg_fast::gram_difference")
-def _(x, target, factors, center, scale, tf32):
+def _(x, target, factors, center, scale, tf32=False):
     difference = x.new_empty((x.shape[0], x.shape[1], x.shape[1]), dtype=_result_dtype(x))
     return difference, difference.new_empty((x.shape[0], 2))
 
 
 @torch.library.register_fake("genimg_fast::gram_apply")
-def _(matrix, x, factors, center, rectified, scale, tf32):
+def _(matrix, x, factors, center, rectified, scale, tf32=False):
     return x.new_empty((x.shape[0], matrix.shape[1], *x.shape[2:]))
 
 
@@ -262,7 +262,7 @@ def _batch(x: Tensor, dim: int | None) -> int:
 
 
 @torch.library.register_vmap("genimg_fast::gram_product")
-def _(info, in_dims, x, y, factors, center, scale, tf32):
+def _(info, in_dims, x, y, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[2])
     gram, means = torch.ops.genimg_fast.gram_product(
@@ -272,7 +272,7 @@ def _(info, in_dims, x, y, factors, center, scale, tf32):
 
 
 @torch.library.register_vmap("genimg_fast::gram_difference")
-def _(info, in_dims, x, target, factors, center, scale, tf32):
+def _(info, in_dims, x, target, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     target, factors = (_merge_shared(size, batch, z, dim) for z, dim in ((target, in_dims[1]), (factors, in_dims[2])))
     x = _merge(size, x, in_dims[0])
@@ -281,7 +281,7 @@ def _(info, in_dims, x, target, factors, center, scale, tf32):
 
 
 @torch.library.register_vmap("genimg_fast::gram_apply")
-def _(info, in_dims, matrix, x, factors, center, rectified, scale, tf32):
+def _(info, in_dims, matrix, x, factors, center, rectified, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[1])
     factors = _merge_shared(size, batch, factors, in_dims[2])
     matrix, x = _merge(size, matrix, in_dims[0]), _merge(size, x, in_dims[1])
