@@ -242,7 +242,7 @@ def test_bad_arguments_are_named() -> None:
         distributed.mean([features()], [1, 2])
     with pytest.raises(ValueError, match=r"got 1 tensors and \[0.0\]"):
         distributed.mean([features()], [0])
-    with pytest.raises(RuntimeError, match="group needs torch.distributed: call"):
+    with pytest.raises(RuntimeError, match=r"group needs torch\.distributed: call"):
         distributed.all_reduce(features())
-    with pytest.raises(RuntimeError, match="group needs torch.distributed: call"):
+    with pytest.raises(RuntimeError, match=r"group needs torch\.distributed: call"):
         FeatureSums(tiny_networks.vgg(), LAYERS, 48, object()).sums(picture(LARGE), grams)

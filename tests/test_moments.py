@@ -97,6 +97,16 @@ def test_derivatives_of_moments(mask: torch.Tensor | None) -> None:
     assert torch.autograd.gradgradcheck(lambda x: tuple(gf.moments(x, mask=mask)), x)
 
 
+def test_gradient_of_half_types() -> None:
+    x = (3 + seeded(2, 3, 4, 5)).bfloat16().requires_grad_()
+    y = x.detach().double().requires_grad_()
+    for z in (x, y):
+        found = gf.moments(z)
+        (found.mean.square().sum() + found.covariance.square().sum().to(found.mean)).backward()
+    assert x.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-2, atol=1e-2)
+
+
 # ---- Squared differences --------------------------------------------------------------------------------------------
 
 
@@ -230,6 +240,17 @@ def test_w2_of_constant_features(epsilon: float | None) -> None:
         torch.testing.assert_close(gradient.mean((-2, -1)), 2 / 60 * (m - n), rtol=1e-6, atol=1e-9)
 
 
+def test_w2_gradient_is_bounded() -> None:
+    """By the transport's |x - T(x)| <= |x - m| + |T(x) - m|, also where equal channels leave singular covariances."""
+    x, t = (3 * seeded(8, 12, 12)).float(), positive(8)
+    x[4:] = x[:4]
+    mean = x.mean((-2, -1))
+    loss = gf.moments_loss(x.requires_grad_(), (mean, t), distance="w2", reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    most = (x - mean[:, None, None]).norm() + (144 * torch.trace(t)).sqrt()
+    assert gradient.norm() < 1.001 * 2 / 144 * most
+
+
 def test_default_epsilon_has_the_features_unit() -> None:
     x, y = seeded(4, 6, 7), seeded(4, 6, 7, seed=1)
     y[0] = 0.5
@@ -358,7 +379,7 @@ def test_bad_arguments_are_named() -> None:
         gf.moments_loss([x, x], target)
     with pytest.raises(TypeError, match="the target's mean must be of the features' kind, got ndarray"):
         gf.moments_loss(x, (target[0].numpy(), target[1]))
-    with pytest.raises(TypeError, match="features must be of a real floating dtype, got torch.int64"):
+    with pytest.raises(TypeError, match=r"features must be of a real floating dtype, got torch\.int64"):
         gf.moments(torch.ones(3, 4, 5, dtype=torch.int64))
     with pytest.raises(ValueError, match="features must have channels and pixels"):
         gf.moments(torch.ones(3, 0, 5))
