@@ -205,7 +205,7 @@ class Network(nn.Module):
             module: Any = self._modules_by_name[name]
             # A map that nothing else reads may be rectified in its place: half of the memory.
             in_place = isinstance(module, Rectifier) and uses[source] == 1 and source is not None
-            maps[name] = module(maps[source], self.padding, *[True] * in_place)
+            maps[name] = module(maps[source], self.padding, **{"in_place": True} if in_place else {})
             uses[source] -= 1
             if not uses[source]:
                 del maps[source]
