@@ -319,6 +319,10 @@ class _Maps:
         """Return the Gram matrices (B, C, C')."""
         return self.kind.product(self.x, self.y, self.factors, self.center, self.scale, self.allow_tf32)
 
+    def moments(self) -> tuple[Any, Any]:
+        """Return the centred Gram matrices (B, C, C) and the means (B, C), from one pass."""
+        return self.kind.moments(self.x, self.factors, self.scale, self.allow_tf32)
+
     def differences(self, target: Any, rectified: bool, area: int | None) -> Sums:
         """Return the sums over the differences of the Gram matrices from their targets."""
         channels = self.x.shape[1]
@@ -422,6 +426,10 @@ class _Arrays:
         x: np.ndarray, y: np.ndarray | None, factors: np.ndarray | None, center: bool, scale: float, tf32: bool
     ) -> np.ndarray:
         return _numpy.gram_product(_readable(x), None if y is None else _readable(y), factors, center, scale)[0]
+
+    @staticmethod
+    def moments(x: np.ndarray, factors: np.ndarray | None, scale: float, tf32: bool) -> tuple[np.ndarray, np.ndarray]:
+        return _numpy.gram_product(_readable(x), None, factors, True, scale)
 
     @staticmethod
     def differences(
