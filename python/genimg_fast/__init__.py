@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import features, nn, plot, textures
+    from genimg_fast import distributed, features, nn, plot, textures
     from genimg_fast._build_info import build_info
     from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
@@ -36,13 +36,14 @@ _HOME = {
     "match_histograms": "histogram",
     "sliced_wasserstein_loss": "histogram",
 }
-_MODULES = ("features", "nn", "plot", "textures")
+_MODULES = ("distributed", "features", "nn", "plot", "textures")
 
 __all__ = [
     "HistogramReference",
     "SteerablePyramidFreq",
     "SteerablePyramidSpace",
     "build_info",
+    "distributed",
     "features",
     "get_num_threads",
     "gram_loss",
