@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import distributed, features, nn, plot, textures
+    from genimg_fast import distributed, features, nn, plot, style, textures
     from genimg_fast._build_info import build_info
     from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
@@ -36,7 +36,7 @@ _HOME = {
     "match_histograms": "histogram",
     "sliced_wasserstein_loss": "histogram",
 }
-_MODULES = ("distributed", "features", "nn", "plot", "textures")
+_MODULES = ("distributed", "features", "nn", "plot", "style", "textures")
 
 __all__ = [
     "HistogramReference",
@@ -53,6 +53,7 @@ __all__ = [
     "plot",
     "set_num_threads",
     "sliced_wasserstein_loss",
+    "style",
     "textures",
 ]
 
