@@ -114,11 +114,11 @@ def seeds(value: Any) -> tuple[list[int | None], bool]:
     return found, True
 
 
-def weights(value: Any, n: int) -> list[float]:
+def weights(value: Any, n: int, of: str = "exemplar") -> list[float]:
     """Return n weights with the sum 1."""
     numbers = [1.0] * n if value is None else [float(w) for w in value]
     if len(numbers) != n:
-        raise ValueError(f"weights must hold one number for each exemplar, which are {n}, got {len(numbers)}")
+        raise ValueError(f"weights must hold one number for each {of}, which are {n}, got {len(numbers)}")
     if not all(math.isfinite(w) and w > 0 for w in numbers):
         raise ValueError(f"weights must be positive and finite, got {numbers}")
     return [w / sum(numbers) for w in numbers]

@@ -1,7 +1,7 @@
 """Whose colours a stylised picture has.
 
-L. A. Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving color in neural artistic style transfer", 2016. Pictures are
-planes (C, H, W) of floats in [0, 1].
+L. A. Gatys, M. Bethge, A. Hertzmann, E. Shechtman, "Preserving color in neural artistic style transfer", 2016. Pictures
+are planes (C, H, W) of floats in [0, 1].
 """
 
 from __future__ import annotations
@@ -12,9 +12,6 @@ import numpy as np
 
 import genimg_fast as gf
 from genimg_fast.textures._statistics import covariance, rotate
-
-PRESERVATIONS = ("luminance", "match")
-MATCHES = ("pca", "cholesky", "histogram")
 
 _LUMA = (0.299, 0.587, 0.114)  # Y of YIQ
 _LEAST = 1e-6  # variance: 1/1000 of the range, below which a colour is noise

@@ -77,5 +77,10 @@ def _check(content: torch.Tensor, style: torch.Tensor) -> None:
     if not all(isinstance(x, torch.Tensor) and x.is_floating_point() for x in (content, style)) or len(set(kinds)) > 1:
         raise TypeError(f"content and style must be tensors of floats of one dtype, got {kinds[0]} and {kinds[1]}")
     shapes = tuple(content.shape), tuple(style.shape)
-    if content.ndim < 3 or style.ndim < 3 or content.shape[-3] != style.shape[-3] or not content.numel() * style.numel():
+    if (
+        content.ndim < 3
+        or style.ndim < 3
+        or content.shape[-3] != style.shape[-3]
+        or not content.numel() * style.numel()
+    ):
         raise ValueError(f"content and style must be (..., C, H, W) with the same C, got {shapes[0]} and {shapes[1]}")

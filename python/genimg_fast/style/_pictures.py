@@ -46,7 +46,7 @@ class Pictures:
         self.lead, self.shape = self._contents.shape[:-3], self._contents.shape[-2:]
         self._colors = colors
         self._equalise_channels()
-        self._weights = _style_weights(weights, len(styles))
+        self._weights = check.weights(weights, len(styles), "style")
         self._scales = _scales(style_scale, len(styles))
         self._masks = _masks(masks if is_list or masks is None else [masks], len(styles), self.shape, working)
 
@@ -170,11 +170,6 @@ def _grey(planes: np.ndarray) -> np.ndarray:
 def _reduced(shape: Sequence[int], factor: float) -> Shape:
     height, width = (max(1, round(n * factor)) for n in shape)
     return height, width
-
-
-def _style_weights(value: Any, n: int) -> list[float]:
-    """Return n weights with the sum 1."""
-    return check.weights(value, n)
 
 
 def _scales(value: Any, n: int) -> list[float]:

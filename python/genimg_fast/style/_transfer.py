@@ -26,7 +26,6 @@ from genimg_fast._optimization import (
     Watch,
     descend,
     halved,
-    resized,
 )
 from genimg_fast._pictures import MIN_SIDE
 from genimg_fast._tiling import MIN_TILE
@@ -123,7 +122,8 @@ def transfer(
             size, which is a fast start: "adain" (means and variances) or "wct" (means and covariances).
         noise: The noise's share of a "mixed" start, in [0, 1].
         n_iter: Evaluations of loss and gradient at each size, at least 1.
-        scales: Number of sizes, each half of the next. "auto": as many, up to 4, as leave 128 pixels at the coarsest.
+        scales: Number of sizes, each half of the next. "auto": as many, up to 4, as leave 128 pixels of result and
+            styles at the coarsest.
         optimizer: "lbfgs" or "adam".
         learning_rate: Of Adam, where pictures lie in [0, 1].
         history_bytes: Most memory for the vectors that L-BFGS remembers, 2 of the picture's size for each past step;
