@@ -37,7 +37,9 @@ def test_adain_has_the_style_s_means_and_deviations(dtype: torch.dtype) -> None:
     torch.testing.assert_close(result.mean((1, 2)), STYLE.mean((1, 2)), rtol=rtol, atol=rtol)
     torch.testing.assert_close(result.var((1, 2), correction=0), STYLE.var((1, 2), correction=0), rtol=rtol, atol=0)
     # Nothing else changes: each channel is the content's, scaled and moved.
-    correlations = [torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(result, CONTENT)]
+    correlations = [
+        torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1] for a, b in zip(result, CONTENT, strict=True)
+    ]
     torch.testing.assert_close(torch.stack(correlations), torch.ones(5).double(), rtol=1e-5, atol=0)
 
 

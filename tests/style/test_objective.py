@@ -1,4 +1,4 @@
-"""The loss of style transfer against plain lines in float64: every normalisation, mixtures, masks, histograms, tiles."""
+"""The loss of style transfer against plain lines in float64: normalisations, mixtures, masks, histograms, tiles."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def evaluated(
 
 
 # ---- Normalisations -------------------------------------------------------------------------------------------------
-# Of each project, in its own words: content (f, p), style (f, s: maps of one layer (C, P)), and what is done with layers.
+# Of each project, in its own words, from maps (C, P) of one layer: content (f, p), style (f, s), and whether layers are
+# averaged.
 
 
 def mean_square(f: np.ndarray, p: np.ndarray) -> float:
@@ -266,7 +267,7 @@ def test_the_histogram_s_gradient_leads_to_the_style_s_histogram() -> None:
 
 
 def test_histograms_are_those_of_the_region() -> None:
-    left, right = halves()
+    left, _ = halves()
     only = Weights(0.0, 0.0, 1.0, 0.0)
     layers = Layers({"x": 1.0}, {"x": 1.0})
     style = picture(SIZE[0], 16, seed=7)

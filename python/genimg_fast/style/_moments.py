@@ -1,7 +1,7 @@
 """Feature maps with another picture's moments: AdaIN and WCT.
 
 X. Huang, S. Belongie, "Arbitrary style transfer in real-time with adaptive instance normalization", ICCV 2017; Y. Li et
-al., "Universal style transfer via feature transforms", NIPS 2017. Both train a decoder that makes a picture of the maps;
+al., "Universal style transfer via feature transforms", NIPS 2017. Both train a decoder that turns maps into pictures;
 `genimg_fast.style.transfer` finds one by descent.
 """
 
@@ -76,11 +76,6 @@ def _check(content: torch.Tensor, style: torch.Tensor) -> None:
     kinds = [x.dtype if isinstance(x, torch.Tensor) else type(x).__name__ for x in (content, style)]
     if not all(isinstance(x, torch.Tensor) and x.is_floating_point() for x in (content, style)) or len(set(kinds)) > 1:
         raise TypeError(f"content and style must be tensors of floats of one dtype, got {kinds[0]} and {kinds[1]}")
-    shapes = tuple(content.shape), tuple(style.shape)
-    if (
-        content.ndim < 3
-        or style.ndim < 3
-        or content.shape[-3] != style.shape[-3]
-        or not content.numel() * style.numel()
-    ):
+    shapes = [tuple(x.shape) for x in (content, style)]
+    if min(map(len, shapes)) < 3 or shapes[0][-3] != shapes[1][-3] or not content.numel() * style.numel():
         raise ValueError(f"content and style must be (..., C, H, W) with the same C, got {shapes[0]} and {shapes[1]}")

@@ -1,7 +1,7 @@
 """What the losses of one layer are divided by: the package's own definition, and those of projects by name.
 
-Every definition brings the weights and the layers that its project publishes. Networks of Caffe read pictures in [0, 255],
-and so do the total variations of the projects that use them.
+Every definition brings the weights and the layers that its project publishes. Networks of Caffe read pictures in
+[0, 255], and so do the total variations of the projects that use them.
 """
 
 from __future__ import annotations
