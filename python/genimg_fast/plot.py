@@ -93,13 +93,21 @@ def histograms(
     return figure
 
 
-def synthesis(exemplar: Any, result: Any, distances: Sequence[float] = ()) -> Figure:
+def synthesis(
+    exemplar: Any,
+    result: Any,
+    distances: Sequence[float] = (),
+    *,
+    quantity: str = "mean quantile distance / standard deviation",
+) -> Figure:
     """Draw an exemplar, what was synthesised from it, and how the distance fell.
 
     Args:
         exemplar: (H, W) or (H, W, C) array, or (H, W) or (C, H, W) tensor; integers, or floats in [0, 1].
         result: The same kind, any size; drawn at the same scale.
-        distances: `genimg_fast.textures.Step.distance` of each iteration from 0; without them only the pictures.
+        distances: `genimg_fast.textures.Step.distance` of each iteration from 0, or
+            `DescentStep.loss`; without them only the pictures.
+        quantity: What these are, for the title.
 
     Returns:
         The figure.
@@ -115,7 +123,7 @@ def synthesis(exemplar: Any, result: Any, distances: Sequence[float] = ()) -> Fi
         axis.set_axis_off()
     if len(distances):
         axes[2].semilogy(range(len(distances)), distances, "o-", color="C3", markersize=4)
-        axes[2].set(xlabel="iteration", title="mean quantile distance / standard deviation")
+        axes[2].set(xlabel="iteration", title=quantity)
         axes[2].grid(which="both", alpha=0.3)
     return figure
 

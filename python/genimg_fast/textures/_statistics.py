@@ -96,7 +96,7 @@ def rotate(matrix: np.ndarray, planes: Any) -> Any:
 
     Written as sums of planes, whose bits do not depend on how a library's matrix product splits its work.
     """
-    if len(matrix) == 1:
+    if np.array_equal(matrix, np.eye(len(matrix))):
         return planes
     stack: Any = np.stack if isinstance(planes, np.ndarray) else sys.modules["torch"].stack
     return stack([sum(float(a) * planes[..., j, :, :] for j, a in enumerate(row)) for row in matrix], -3)
