@@ -1,6 +1,5 @@
 // The Gram functions on NumPy arrays. The Python front has checked dtypes and shapes.
 #include <optional>
-#include <tuple>
 
 #include <pybind11/stl.h>
 
@@ -31,33 +30,51 @@ gram::PixelFactors<T> factors_of(const std::optional<py::array>& factors) {
 }
 
 template <typename S, typename T>
-std::tuple<py::array, py::array> product_of(const py::array& x, const std::optional<py::array>& y,
-                                            const std::optional<py::array>& factors, bool center, double scale) {
+py::tuple product_of(const py::array& x, const std::optional<py::array>& y, const std::optional<py::array>& target,
+                     const std::optional<py::array>& factors, bool center, double scale) {
   const gram::Features<S> features = features_of<S>(x), other = y ? features_of<S>(*y) : features;
-  py::array_t<T> out({features.shape.batch, features.shape.channels, other.shape.channels});
-  py::array_t<T> means({center ? features.shape.batch : 0, features.shape.channels});
-  T* const out_data = out.mutable_data();
-  T* const means_data = center ? means.mutable_data() : nullptr;
+  const int64_t batch = features.shape.batch, channels = features.shape.channels;
+  py::array_t<T> gram({batch, channels, other.shape.channels});
+  py::array_t<T> means({center ? batch : 0, channels}), sums({target ? batch : 0, int64_t{2}});
+  gram::Output<T> out;
+  out.gram = gram.mutable_data();
+  if (center) out.means = means.mutable_data();
+  if (target) {
+    out.target = static_cast<const T*>(target->data());
+    out.is_target_batched = target->shape(0) > 1;
+    out.sums = sums.mutable_data();
+  }
   const gram::PixelFactors<T> pixel_factors = factors_of<T>(factors);
   {
     const py::gil_scoped_release release;
-    gram::product<S, T>(features, y ? &other : nullptr, pixel_factors, center, scale, out_data, means_data,
-                        pool_executor());
+    gram::product<S, T>(features, y ? &other : nullptr, pixel_factors, center, scale, out, pool_executor());
   }
-  return {out, means};
+  return py::make_tuple(gram, target ? sums : means);
 }
 
-std::tuple<py::array, py::array> product(const py::array& x, const std::optional<py::array>& y,
-                                         const std::optional<py::array>& factors, bool center, double scale) {
+py::tuple product_or_difference(const py::array& x, const std::optional<py::array>& y,
+                                const std::optional<py::array>& target, const std::optional<py::array>& factors,
+                                bool center, double scale) {
   if (x.dtype().kind() == 'f') switch (x.itemsize()) {
       case 2:
-        return product_of<gram::Half, float>(x, y, factors, center, scale);
+        return product_of<gram::Half, float>(x, y, target, factors, center, scale);
       case 4:
-        return product_of<float, float>(x, y, factors, center, scale);
+        return product_of<float, float>(x, y, target, factors, center, scale);
       case 8:
-        return product_of<double, double>(x, y, factors, center, scale);
+        return product_of<double, double>(x, y, target, factors, center, scale);
     }
-  throw py::type_error("gram_product: no kernel for this dtype");
+  throw py::type_error("gram: no kernel for this dtype");
+}
+
+py::tuple product(const py::array& x, const std::optional<py::array>& y, const std::optional<py::array>& factors,
+                  bool center, double scale) {
+  return product_or_difference(x, y, std::nullopt, factors, center, scale);
+}
+
+// target: contiguous, of the result's dtype, (batch or 1, C, C).
+py::tuple difference(const py::array& x, const py::array& target, const std::optional<py::array>& factors, bool center,
+                     double scale) {
+  return product_or_difference(x, std::nullopt, target, factors, center, scale);
 }
 
 template <typename T>
@@ -90,6 +107,7 @@ py::array apply(const py::array& matrix, const py::array& x, const std::optional
 
 void register_gram(py::module_& m) {
   m.def("gram_product", &product);
+  m.def("gram_difference", &difference);
   m.def("gram_apply", &apply);
 }
 

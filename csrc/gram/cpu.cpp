@@ -1,6 +1,7 @@
 #include "gram/gram.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <type_traits>
 #include <vector>
@@ -158,7 +159,7 @@ class Product {
         blocks_((x.shape.pixels() + block_ - 1) / block_),
         parts_(parts_of(blocks_, x_rows_ * y_rows_, x.shape.batch)) {}
 
-  void run(double scale, T* gram, T* means, const Executor& executor) {
+  void run(double scale, const Output<T>& out, const Executor& executor) {
     const int64_t batch = x_.shape.batch;
     std::vector<std::unique_ptr<Sums>> sums(batch * parts_);
     parallel_for(executor, 0, batch * parts_, 1, [&](int64_t begin, int64_t end) {
@@ -168,7 +169,7 @@ class Product {
       }
     });
     parallel_for(executor, 0, batch, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) write(b, sums.data() + b * parts_, scale, gram, means);
+      for (int64_t b = begin; b < end; ++b) write(b, sums.data() + b * parts_, scale, out);
     });
   }
 
@@ -212,7 +213,7 @@ class Product {
     return total;
   }
 
-  void write(int64_t b, std::unique_ptr<Sums>* parts, double scale, T* gram, T* means) const {
+  void write(int64_t b, std::unique_ptr<Sums>* parts, double scale, const Output<T>& to) const {
     Sums& sums = *parts[0];
     for (int64_t part = 1; part < parts_; ++part) {
       add(sums.products, parts[part]->products, x_rows_ * y_rows_);
@@ -222,7 +223,7 @@ class Product {
     }
     const int64_t rows = x_.shape.channels, columns = y_ == nullptr ? rows : y_->shape.channels;
     const double* const y_sums = y_ == nullptr ? sums.x.get() : sums.y.get();
-    T* const out = gram + b * rows * columns;
+    T* const out = to.gram + b * rows * columns;
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = y_ == nullptr ? i : 0; j < columns; ++j) {
         double value = sums.products[i * y_rows_ + j];
@@ -230,11 +231,26 @@ class Product {
         out[i * columns + j] = static_cast<T>(scale * value);
         if (y_ == nullptr) out[j * columns + i] = out[i * columns + j];
       }
-    if (means == nullptr || !center_) return;
+    if (to.target != nullptr) subtract(b, rows * columns, to);
+    if (to.means == nullptr || !center_) return;
     Scratch<T> pivots(rows);
     fill_pivots(x_, b, pivots.get());
     for (int64_t i = 0; i < rows; ++i)
-      means[b * rows + i] = static_cast<T>(pivots[i] + (sums.total > 0 ? sums.x[i] / sums.total : 0));
+      to.means[b * rows + i] = static_cast<T>(pivots[i] + (sums.total > 0 ? sums.x[i] / sums.total : 0));
+  }
+
+  static void subtract(int64_t b, int64_t n, const Output<T>& to) {
+    T* const gram = to.gram + b * n;
+    const T* const target = to.target + (to.is_target_batched ? b * n : 0);
+    double squares = 0, absolutes = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      gram[i] -= target[i];
+      squares += static_cast<double>(gram[i]) * gram[i];
+      absolutes += std::abs(static_cast<double>(gram[i]));
+    }
+    if (to.sums == nullptr) return;
+    to.sums[2 * b] = static_cast<T>(squares);
+    to.sums[2 * b + 1] = static_cast<T>(absolutes);
   }
 
   static void add(Scratch<double>& to, const Scratch<double>& from, int64_t n) {
@@ -279,8 +295,8 @@ void group_rows(const T* matrix, int64_t rows, int64_t columns, double scale, T*
 
 template <typename S, typename T>
 void product(const Features<S>& x, const Features<S>* y, const PixelFactors<T>& factors, bool center, double scale,
-             T* gram, T* means, const Executor& executor) {
-  if (x.shape.batch > 0) Product<S, T>(x, y, factors, center).run(scale, gram, means, executor);
+             const Output<T>& out, const Executor& executor) {
+  if (x.shape.batch > 0) Product<S, T>(x, y, factors, center).run(scale, out, executor);
 }
 
 template <typename T>
@@ -314,9 +330,9 @@ void apply(const T* matrix, int64_t matrix_rows, const Features<T>& x, const Pix
   });
 }
 
-#define GENIMG_PRODUCT(S, T)                                                                                  \
-  template void product(const Features<S>&, const Features<S>*, const PixelFactors<T>&, bool, double, T*, T*, \
-                        const Executor&);
+#define GENIMG_PRODUCT(S, T)                                                                          \
+  template void product(const Features<S>&, const Features<S>*, const PixelFactors<T>&, bool, double, \
+                        const Output<T>&, const Executor&);
 GENIMG_PRODUCT(float, float)
 GENIMG_PRODUCT(double, double)
 GENIMG_PRODUCT(Half, float)

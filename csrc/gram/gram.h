@@ -34,13 +34,23 @@ struct PixelFactors {
   bool batched = false;
 };
 
-// gram[b][i][j] = scale * sum over the pixels of f^2 (x[i] - m[i]) (y[j] - n[j]), contiguous (batch, channels of x,
-// channels of y). m and n are the means of x and y weighted by f^2 where `center`, else 0. Without y: that of x, of
-// which the upper triangle is computed. means, where not null and `center`: m, (batch, channels of x).
+// Where the Gram matrices go, all contiguous.
+template <typename T>
+struct Output {
+  T* gram = nullptr;          // (batch, channels of x, channels of y)
+  T* means = nullptr;         // of x, (batch, channels); null where they are not wanted
+  const T* target = nullptr;  // subtracted from gram; null for 0
+  bool is_target_batched = false;
+  T* sums = nullptr;  // (batch, 2): the sums of the squares and of the absolute values of gram; null likewise
+};
+
+// gram[b][i][j] = scale * sum over the pixels of f^2 (x[i] - m[i]) (y[j] - n[j]) - target[i][j]. m and n are the means
+// of x and y weighted by f^2 where `center`, else 0; out.means is written only then. Without y: that of x, of which the
+// upper triangle is computed.
 // S: float, Half, BFloat with T = float, or double with T = double.
 template <typename S, typename T>
 void product(const Features<S>& x, const Features<S>* y, const PixelFactors<T>& factors, bool center, double scale,
-             T* gram, T* means, const Executor& executor);
+             const Output<T>& out, const Executor& executor);
 
 // out[b][i] = scale * sum over j of matrix[b][i][j] f^2 (x[b][j] - m[j]) at each pixel, contiguous, of the shape of x
 // but for the channels, which are the rows of the matrix; m as above. Where `rectified` (not with `center`; a square

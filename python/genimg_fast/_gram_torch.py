@@ -11,16 +11,36 @@ from genimg_fast import _torch, reference
 Tensor = torch.Tensor
 
 
-def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float) -> Tensor:
-    if _torch.backend(x) == "cpu":
-        return _torch.ops().gram_product(x, y, factors, center, scale)[0]
-    return reference.gram_product(x, y, factors, center, scale)[0]
+# What has kernels; elsewhere the lines of reference.py serve.
+_KERNELS = ("cpu",)
 
 
-def apply(matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float) -> Tensor:
-    if _torch.backend(x) == "cpu":
+def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
+    return _product_and_means(x, y, factors, center, scale, tf32)[0]
+
+
+def _product_and_means(
+    x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool
+) -> tuple[Tensor, Tensor]:
+    if _torch.backend(x) in _KERNELS:
+        return _torch.ops().gram_product(x, y, factors, center, scale, tf32)
+    return reference.gram_product(x, y, factors, center, scale)
+
+
+def difference(
+    x: Tensor, target: Tensor, factors: Tensor | None, center: bool, scale: float, tf32: bool
+) -> tuple[Tensor, Tensor]:
+    if _torch.backend(x) in _KERNELS:
+        return _torch.ops().gram_difference(x, target, factors, center, scale, tf32)
+    return reference.gram_difference(x, target, factors, center, scale)
+
+
+def apply(
+    matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float, tf32: bool
+) -> Tensor:
+    if _torch.backend(x) in _KERNELS:
         x32 = x if x.dtype == torch.float64 else x.float()
-        return _torch.ops().gram_apply(matrix.contiguous(), x32, factors, center, rectified, scale).to(x.dtype)
+        return _torch.ops().gram_apply(matrix.contiguous(), x32, factors, center, rectified, scale, tf32).to(x.dtype)
     return reference.gram_apply(matrix, x, factors, center, rectified, scale).to(x.dtype)
 
 
@@ -29,15 +49,13 @@ def apply(matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, recti
 
 
 class Product(torch.autograd.Function):
-    """product(x, y, factors, center, scale); rectified: the gradient to x is 0 where x is not positive."""
+    """product(x, y, factors, center, scale, tf32)."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(
-        x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, rectified: bool, scale: float
-    ) -> Tensor:
-        return product(x, y, factors, center, scale)
+    def forward(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
+        return product(x, y, factors, center, scale, tf32)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -47,24 +65,78 @@ class Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, y, factors = ctx.saved_tensors
+        center, scale, tf32 = ctx.rest
         if y is None:
-            return Apply.apply(grad + grad.mT, x, factors, *ctx.rest), *[None] * 5
-        center, _, scale = ctx.rest
-        to_x = Apply.apply(grad, y, factors, center, False, scale) if ctx.needs_input_grad[0] else None
-        to_y = Apply.apply(grad.mT, x, factors, center, False, scale) if ctx.needs_input_grad[1] else None
+            return Apply.apply(grad + grad.mT, x, factors, center, False, scale, tf32), *[None] * 5
+        to_x = Apply.apply(grad, y, factors, center, False, scale, tf32) if ctx.needs_input_grad[0] else None
+        to_y = Apply.apply(grad.mT, x, factors, center, False, scale, tf32) if ctx.needs_input_grad[1] else None
         return to_x, to_y, *[None] * 4
 
 
-class Apply(torch.autograd.Function):
-    """apply(matrix, x, factors, center, rectified, scale)."""
+class Moments(torch.autograd.Function):
+    """The centred product(x, None, factors, True, scale, tf32) and the means."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
+        return _product_and_means(x, None, factors, True, scale, tf32)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, factors, *ctx.rest = inputs
+        ctx.save_for_backward(x, factors)
+
+    @staticmethod
+    def backward(ctx: Any, to_product: Tensor, to_means: Tensor) -> tuple[Any, ...]:
+        x, factors = ctx.saved_tensors
+        squares = x.new_ones(x.shape[-2:], dtype=to_means.dtype) if factors is None else factors[:, None] ** 2
+        shares = squares / squares.sum((-2, -1), keepdim=True)
+        to_x = Apply.apply(to_product + to_product.mT, x, factors, True, False, *ctx.rest)
+        return to_x + (to_means[..., None, None] * shares).to(x.dtype), None, None, None
+
+
+class Difference(torch.autograd.Function):
+    """difference(x, target, factors, center, scale, tf32); rectified: x gets no gradient where it is not positive."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(
-        matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float
+        x: Tensor,
+        target: Tensor,
+        factors: Tensor | None,
+        center: bool,
+        rectified: bool,
+        scale: float,
+        tf32: bool,
+    ) -> tuple[Tensor, Tensor]:
+        return difference(x, target, factors, center, scale, tf32)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, _, factors, *ctx.rest = inputs
+        ctx.save_for_backward(x, factors, output[0])
+
+    @staticmethod
+    def backward(ctx: Any, to_difference: Tensor, to_sums: Tensor) -> tuple[Any, ...]:
+        x, factors, d = ctx.saved_tensors
+        squares, absolutes = to_sums[:, :1, None], to_sums[:, 1:, None]
+        # The sums' own derivatives: 2 d, and the sign of d.
+        grad = to_difference + 2 * squares * d + absolutes * d.sign()
+        return Apply.apply(grad + grad.mT, x, factors, *ctx.rest), *[None] * 6
+
+
+class Apply(torch.autograd.Function):
+    """apply(matrix, x, factors, center, rectified, scale, tf32)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float, tf32: bool
     ) -> Tensor:
-        return apply(matrix, x, factors, center, rectified, scale)
+        return apply(matrix, x, factors, center, rectified, scale, tf32)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -74,12 +146,12 @@ class Apply(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         matrix, x, factors = ctx.saved_tensors
-        center, rectified, scale = ctx.rest
+        center, rectified, *rest = ctx.rest
         if rectified:
             grad = torch.where(x > 0, grad, 0)
-        to_matrix = Product.apply(grad, x, factors, center, False, scale) if ctx.needs_input_grad[0] else None
-        to_x = Apply.apply(matrix.mT, grad, factors, center, False, scale) if ctx.needs_input_grad[1] else None
-        return to_matrix, to_x, *[None] * 4
+        to_matrix = Product.apply(grad, x, factors, center, *rest) if ctx.needs_input_grad[0] else None
+        to_x = Apply.apply(matrix.mT, grad, factors, center, False, *rest) if ctx.needs_input_grad[1] else None
+        return to_matrix, to_x, *[None] * 5
 
 
 class Tensors:
@@ -88,7 +160,6 @@ class Tensors:
     moveaxis = staticmethod(torch.movedim)
     broadcast_to = staticmethod(torch.broadcast_to)
     contiguous = staticmethod(Tensor.contiguous)
-    detach = staticmethod(Tensor.detach)
 
     @staticmethod
     def is_float(x: Tensor) -> bool:
@@ -104,18 +175,44 @@ class Tensors:
 
     @staticmethod
     def factors(mask: Any, x: Tensor) -> Tensor:
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        return torch.as_tensor(mask, dtype=dtype, device=x.device).detach()
+        return torch.as_tensor(mask, dtype=_result_dtype(x), device=x.device).detach()
 
     @staticmethod
-    def product(
-        x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, rectified: bool, scale: float
+    def target(target: Tensor, x: Tensor) -> Tensor:
+        flat = target.detach().to(_result_dtype(x))
+        return flat.reshape(-1, *flat.shape[-2:]).contiguous()
+
+    @staticmethod
+    def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
+        if _needs_autograd(x) or (y is not None and y.requires_grad and torch.is_grad_enabled()):
+            return Product.apply(x, y, factors, center, scale, tf32)
+        return product(x, y, factors, center, scale, tf32)
+
+    @staticmethod
+    def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
+        if _needs_autograd(x):
+            return Moments.apply(x, factors, scale, tf32)
+        return _product_and_means(x, None, factors, True, scale, tf32)
+
+    @staticmethod
+    def differences(
+        x: Tensor,
+        target: Tensor,
+        factors: Tensor | None,
+        center: bool,
+        rectified: bool,
+        scale: float,
+        tf32: bool,
     ) -> Tensor:
-        if torch.is_grad_enabled() and (x.requires_grad or (y is not None and y.requires_grad)):
-            return Product.apply(x, y, factors, center, rectified, scale)
-        if torch._C._functorch.maybe_current_level() is not None:
-            return Product.apply(x, y, factors, center, rectified, scale)
-        return product(x, y, factors, center, scale)
+        if _needs_autograd(x):
+            return Difference.apply(x, target, factors, center, rectified, scale, tf32)[1]
+        return difference(x, target, factors, center, scale, tf32)[1]
+
+
+def _needs_autograd(x: Tensor) -> bool:
+    if x.requires_grad and torch.is_grad_enabled():
+        return True
+    return torch._C._functorch.maybe_current_level() is not None
 
 
 # ---- What torch must know of the operators --------------------------------------------------------------------------
@@ -126,13 +223,19 @@ def _result_dtype(x: Tensor) -> torch.dtype:
 
 
 @torch.library.register_fake("genimg_fast::gram_product")
-def _(x, y, factors, center, scale):
+def _(x, y, factors, center, scale, tf32=False):
     gram = x.new_empty((x.shape[0], x.shape[1], (x if y is None else y).shape[1]), dtype=_result_dtype(x))
     return gram, gram.new_empty((x.shape[0] if center else 0, x.shape[1]))
 
 
+@torch.library.register_fake("genimg_fast::gram_difference")
+def _(x, target, factors, center, scale, tf32=False):
+    difference = x.new_empty((x.shape[0], x.shape[1], x.shape[1]), dtype=_result_dtype(x))
+    return difference, difference.new_empty((x.shape[0], 2))
+
+
 @torch.library.register_fake("genimg_fast::gram_apply")
-def _(matrix, x, factors, center, rectified, scale):
+def _(matrix, x, factors, center, rectified, scale, tf32=False):
     return x.new_empty((x.shape[0], matrix.shape[1], *x.shape[2:]))
 
 
@@ -144,31 +247,43 @@ def _merge(size: int, x: Tensor | None, dim: int | None) -> Tensor | None:
     return x.flatten(0, 1)
 
 
-def _merge_factors(size: int, batch: int, factors: Tensor | None, dim: int | None) -> Tensor | None:
-    if factors is None:
+def _merge_shared(size: int, batch: int, x: Tensor | None, dim: int | None) -> Tensor | None:
+    """Likewise for what may be one for the whole batch: factors, targets."""
+    if x is None:
         return None
-    if dim is None and factors.shape[0] == 1:
-        return factors
-    factors = factors.unsqueeze(0) if dim is None else factors.movedim(dim, 0)
-    return factors.expand(size, batch, *factors.shape[2:]).flatten(0, 1).contiguous()
+    if dim is None and x.shape[0] == 1:
+        return x
+    x = x.unsqueeze(0) if dim is None else x.movedim(dim, 0)
+    return x.expand(size, batch, *x.shape[2:]).flatten(0, 1).contiguous()
+
+
+def _batch(x: Tensor, dim: int | None) -> int:
+    return x.shape[0 if dim is None else int(dim == 0)]
 
 
 @torch.library.register_vmap("genimg_fast::gram_product")
-def _(info, in_dims, x, y, factors, center, scale):
-    size = info.batch_size
-    batch = x.shape[0 if in_dims[0] is None else int(in_dims[0] == 0)]
-    factors = _merge_factors(size, batch, factors, in_dims[2])
+def _(info, in_dims, x, y, factors, center, scale, tf32=False):
+    size, batch = info.batch_size, _batch(x, in_dims[0])
+    factors = _merge_shared(size, batch, factors, in_dims[2])
     gram, means = torch.ops.genimg_fast.gram_product(
-        _merge(size, x, in_dims[0]), _merge(size, y, in_dims[1]), factors, center, scale
+        _merge(size, x, in_dims[0]), _merge(size, y, in_dims[1]), factors, center, scale, tf32
     )
     return (gram.unflatten(0, (size, batch)), means.reshape(size, batch if center else 0, gram.shape[1])), (0, 0)
 
 
+@torch.library.register_vmap("genimg_fast::gram_difference")
+def _(info, in_dims, x, target, factors, center, scale, tf32=False):
+    size, batch = info.batch_size, _batch(x, in_dims[0])
+    target, factors = (_merge_shared(size, batch, z, dim) for z, dim in ((target, in_dims[1]), (factors, in_dims[2])))
+    x = _merge(size, x, in_dims[0])
+    pair = torch.ops.genimg_fast.gram_difference(x, target, factors, center, scale, tf32)
+    return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
+
+
 @torch.library.register_vmap("genimg_fast::gram_apply")
-def _(info, in_dims, matrix, x, factors, center, rectified, scale):
-    size = info.batch_size
-    batch = x.shape[0 if in_dims[1] is None else int(in_dims[1] == 0)]
-    factors = _merge_factors(size, batch, factors, in_dims[2])
+def _(info, in_dims, matrix, x, factors, center, rectified, scale, tf32=False):
+    size, batch = info.batch_size, _batch(x, in_dims[1])
+    factors = _merge_shared(size, batch, factors, in_dims[2])
     matrix, x = _merge(size, matrix, in_dims[0]), _merge(size, x, in_dims[1])
-    out = torch.ops.genimg_fast.gram_apply(matrix.contiguous(), x, factors, center, rectified, scale)
+    out = torch.ops.genimg_fast.gram_apply(matrix.contiguous(), x, factors, center, rectified, scale, tf32)
     return out.unflatten(0, (size, batch)), 0

@@ -68,6 +68,9 @@ def sort_histograms(reference: Array, mask: Array | None, pooled: int) -> Array:
 def gram_product(
     x: Array, y: Array | None, factors: Array | None, center: bool, scale: float
 ) -> tuple[Array, Array]: ...
+def gram_difference(
+    x: Array, target: Array, factors: Array | None, center: bool, scale: float
+) -> tuple[Array, Array]: ...
 def gram_apply(
     matrix: Array, x: Array, factors: Array | None, center: bool, rectified: bool, scale: float
 ) -> Array: ...

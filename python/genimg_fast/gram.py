@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -56,21 +56,30 @@ NORMALIZATIONS = {
     "optimal-textures": Normalization(lambda b, c, p: p, center=True, identity=1.0),
 }
 
-_MASK_NORMALIZATIONS = ("pixels", "sum")
+
+@dataclass(frozen=True)
+class Sums:
+    """Of the differences of Gram matrices: what reductions are made of."""
+
+    squares: Any
+    absolutes: Any
+    count: int
+    channels: int
+    area: int | None
 
 
-def _scaled_l1(d: Any, channels: int) -> Any:
-    return (d * d).sum() / (abs(d).sum() + 1e-8)
-
-
-# The loss of the differences d of two Gram matrices (..., C, C).
-REDUCTIONS: dict[str, Callable[[Any, int], Any]] = {
-    "mean": lambda d, channels: (d * d).mean(),
-    "sum": lambda d, channels: (d * d).sum(),
-    "gatys-deeptextures": lambda d, channels: (d * d).sum() / (4 * channels**2),
-    "gatys-pytorch": lambda d, channels: (d * d).mean() * (1e3 / channels**2),
-    "crowsonkb": _scaled_l1,
+REDUCTIONS: dict[str, Callable[[Sums], Any]] = {
+    "mean": lambda s: s.squares / s.count,
+    "sum": lambda s: s.squares,
+    "gatys-deeptextures": lambda s: s.squares / (4 * s.channels**2),
+    "gatys-pytorch": lambda s: s.squares * (1e3 / s.channels**2 / s.count),
+    "keras": lambda s: s.squares / (4 * 9 * s.area**2) if s.area else _needs_area(s.area),
+    "crowsonkb": lambda s: s.squares / (s.absolutes + 1e-8),
 }
+
+
+def _needs_area(area: Any) -> Any:
+    raise ValueError(f"gram_loss: reduction 'keras' needs area, the number of pixels of the picture, got {area!r}")
 
 
 def gram_matrix(
@@ -84,6 +93,7 @@ def gram_matrix(
     shift: tuple[int, int] = (0, 0),
     spatial_dims: int = 2,
     channel_axis: int | None = None,
+    allow_tf32: bool = False,
 ) -> Any:
     """Return the products of all pairs of channels, summed over the pixels and divided.
 
@@ -96,13 +106,14 @@ def gram_matrix(
             ``"wct"`` and ``"optimal-textures"`` are centred; the latter adds the identity.
         center: Subtract each channel's mean: the covariance. The means come from the same pass.
         mask: Factors (..., H, W) that multiply all channels (Gatys et al. 2017, guided Gram matrices), broadcast over
-            the leading axes; real or boolean. Means are weighted by their squares. They get no gradient.
+            the leading axes; boolean or real, not negative. Means are weighted by their squares. They get no gradient.
         mask_normalization: ``"pixels"``: the number of pixels is H W with a mask too; ``"sum"``: it is the mask's sum.
         other: Features of another layer, of the same H and W: the matrix is (..., C, C of other), "cross-layer".
         shift: Rows and columns by which the second factor is shifted (Berger & Memisevic 2016): channel i at a pixel
             times channel j at that pixel plus the shift, over the pixels where both are inside.
         spatial_dims: 2, or 1 for features (..., C, P). An array of two axes is always (C, P).
         channel_axis: Where the channels are, if not before the spatial axes: -1 for (..., H, W, C).
+        allow_tf32: On CUDA, float32 features may be rounded to TF32 (10 bits of mantissa) for the tensor cores.
 
     Returns:
         (..., C, C), of the kind and on the device of the features: float64 for float64, float32 for all other dtypes
@@ -113,7 +124,19 @@ def gram_matrix(
         TypeError: Not floats, or different kinds or dtypes.
         ValueError: Shapes that do not fit, or an unknown option; no pixels at all.
     """
-    return _gram(features, normalization, center, mask, mask_normalization, other, shift, spatial_dims, channel_axis)
+    maps = _maps(features, normalization, center, spatial_dims, channel_axis, allow_tf32)
+    if other is not None:
+        maps.pair(other, spatial_dims, channel_axis)
+    if shift != (0, 0):
+        maps.shift(shift, mask)
+    if mask is not None:
+        maps.mask(mask, mask_normalization)
+    elif mask_normalization not in MASK_NORMALIZATIONS:
+        _refuse("mask_normalization", mask_normalization, MASK_NORMALIZATIONS)
+    gram = maps.product()
+    if maps.definition.identity:
+        gram = gram + maps.definition.identity * maps.kind.eye(gram)
+    return gram.reshape(maps.shape(gram))
 
 
 def gram_loss(
@@ -125,31 +148,38 @@ def gram_loss(
     weights: Sequence[float] | None = None,
     relu: bool = False,
     mask: Any = None,
+    mask_normalization: str = "pixels",
     center: bool = False,
+    area: int | None = None,
+    allow_tf32: bool = False,
 ) -> Any:
     """Return how far Gram matrices are from their targets: of one layer, or the weighted sum over several.
 
-    The gradient by the features is one product with the difference, ``dF = 4 (G - target) F`` for ``"sum"`` and
-    ``"none"``; the difference is formed once.
+    The difference D = G - target is formed once, with the sums that the loss is made of, and the gradient by the
+    features is one product with it, ``dF = 4 D F`` for ``"sum"`` and ``"none"``.
 
     Args:
         features: As for `gram_matrix`, or a list of layers.
-        target_gram: A matrix as `gram_matrix` returns it, or a list of them, one for each layer. It gets no gradient.
+        target_gram: A matrix as `gram_matrix` returns it, (..., C, C) or one (C, C) for all of a batch, or a list of
+            them, one for each layer. It gets no gradient.
         normalization: As for `gram_matrix`.
         reduction: ``"mean"``: the mean of the squared differences, over batch and matrix (``mse_loss``); ``"sum"``;
             ``"gatys-deeptextures"``: their sum over 4 C^2; ``"gatys-pytorch"``: their mean times 1e3 / C^2;
-            ``"crowsonkb"``: the sum of squares over the sum of absolute values.
+            ``"keras"``: their sum over 4 * 9 * area^2; ``"crowsonkb"``: the sum of squares over the sum of absolute
+            values.
         weights: One for each layer; None: 1.
         relu: The features come out of a ReLU: where they are 0 their gradient is set to 0, as the ReLU would.
-        mask, center: As for `gram_matrix`.
+        mask, mask_normalization, center, allow_tf32: As for `gram_matrix`.
+        area: The number of pixels of the picture, for ``"keras"``.
 
     Returns:
-        A scalar.
+        A scalar: float64 for float64 features, float32 for all other dtypes.
 
     Raises:
         TypeError, ValueError: As `gram_matrix`; targets of another shape; different numbers of layers.
     """
-    loss = _choice("reduction", reduction, REDUCTIONS, "gram_loss")
+    if reduction not in REDUCTIONS:
+        _refuse("reduction", reduction, REDUCTIONS, "gram_loss")
     layers = list(features) if isinstance(features, (list, tuple)) else [features]
     targets = list(target_gram) if isinstance(target_gram, (list, tuple)) else [target_gram]
     factors = [1.0] * len(layers) if weights is None else [float(w) for w in weights]
@@ -158,86 +188,167 @@ def gram_loss(
             f"gram_loss: features, target_gram and weights must be of one length, got {len(layers)}, {len(targets)} "
             f"and {len(factors)}"
         )
-    if relu and (center or NORMALIZATIONS.get(normalization, _NONE).center):
-        raise ValueError("gram_loss: relu and centred features cannot be given together")
-    total: Any = 0.0
+    total: Any = None
     for layer, target, weight in zip(layers, targets, factors, strict=True):
-        kind = _kind("features", layer)
-        gram = _gram(layer, normalization, center, mask, rectified=relu)
-        if gram.shape != target.shape:
-            raise ValueError(
-                f"gram_loss: target_gram must be {tuple(gram.shape)} for features {tuple(layer.shape)}, "
-                f"got {tuple(target.shape)}"
-            )
-        total = total + weight * loss(gram - kind.detach(target), gram.shape[-1])
-    return total
-
-
-def _gram(
-    features: Any,
-    normalization: str,
-    center: bool = False,
-    mask: Any = None,
-    mask_normalization: str = "pixels",
-    other: Any = None,
-    shift: tuple[int, int] = (0, 0),
-    spatial_dims: int = 2,
-    channel_axis: int | None = None,
-    rectified: bool = False,
-) -> Any:
-    """gram_matrix, whose gradient is 0 where the features are not positive if they are `rectified`."""
-    kind = _kind("features", features)
-    definition = _choice("normalization", normalization, NORMALIZATIONS)
-    _check("mask_normalization", mask_normalization, _MASK_NORMALIZATIONS)
-    x = _maps("features", kind, features, spatial_dims, channel_axis)
-    y = x if other is None else _maps("other", _same_kind(kind, features, other), other, spatial_dims, channel_axis)
-    if y.shape[-2:] != x.shape[-2:] or y.shape[:-3] != x.shape[:-3]:
-        raise ValueError(
-            f"gram_matrix: other must have the pixels and leading axes of features, got {tuple(other.shape)} "
-            f"and {tuple(features.shape)}"
-        )
-    if definition.mixes_batch:
-        if mask is not None or other is not None or tuple(shift) != (0, 0):
-            raise ValueError(f"gram_matrix: normalization {normalization!r} takes no mask, other or shift")
-        batch = math.prod(x.shape[:-3])
-        x = y = x.reshape(1, batch * x.shape[-3], *x.shape[-2:])
-    else:
-        batch = 1
-    lead, channels = x.shape[:-3], x.shape[-3]
-    second = None if other is None else y
-    if tuple(shift) != (0, 0):
+        maps = _maps(layer, normalization, center, 2, None, allow_tf32)
+        if relu and maps.center:
+            raise ValueError("gram_loss: relu and centred features cannot be given together")
         if mask is not None:
-            raise ValueError("gram_matrix: mask and shift cannot be given together")
-        x, second = _shifted(x, y, shift)
-    pixels = x.shape[-2] * x.shape[-1]
-    factors: Any = None if mask is None else _factors(kind, mask, x)
-    divisor: Any = definition.divisor(batch, channels // batch, pixels)
-    by_sum = factors is not None and mask_normalization == "sum"
-    if not by_sum and divisor == 0:
-        raise ValueError(f"gram_matrix: normalization {normalization!r} divides by 0 for {pixels} pixel(s)")
-    flat = [None if z is None else z.reshape(-1, *z.shape[-3:]) for z in (x, second)]
-    scale = 1.0 if by_sum else 1 / divisor
-    gram = kind.product(flat[0], flat[1], factors, center or definition.center, rectified, scale)
-    if by_sum:
-        total = factors.reshape(factors.shape[0], -1).sum(1)[:, None, None]
-        gram = gram / definition.divisor(batch, channels // batch, total)
-    if definition.identity:
-        gram = gram + definition.identity * kind.eye(gram)
-    shape = gram.shape[-2:] if definition.mixes_batch else (*lead, *gram.shape[-2:])
-    return gram.reshape(shape)
+            maps.mask(mask, mask_normalization)
+        loss = REDUCTIONS[reduction](maps.differences(target, relu, area))
+        loss = loss if weights is None else weight * loss
+        total = loss if total is None else total + loss
+    return total
 
 
 # ---- Arguments ------------------------------------------------------------------------------------------------------
 
-
-def _choice(name: str, value: Any, accepted: dict[str, Any], function: str = "gram_matrix") -> Any:
-    _check(name, value, accepted, function)
-    return accepted[value]
+MASK_NORMALIZATIONS = ("pixels", "sum")
 
 
-def _check(name: str, value: Any, accepted: Any, function: str = "gram_matrix") -> None:
-    if value not in accepted:
-        raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
+def _refuse(name: str, value: Any, accepted: Any, function: str = "gram_matrix") -> NoReturn:
+    raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
+
+
+class _Maps:
+    """Feature maps (B, C, H, W) and what is to be multiplied, as the operators take it."""
+
+    __slots__ = (
+        "allow_tf32",
+        "center",
+        "definition",
+        "divisor_of",
+        "factors",
+        "kind",
+        "lead",
+        "normalization",
+        "scale",
+        "x",
+        "y",
+    )
+
+    def __init__(self, kind: Any, x: Any, normalization: str, center: bool, allow_tf32: bool) -> None:
+        definition = NORMALIZATIONS[normalization]
+        self.kind, self.normalization, self.definition = kind, normalization, definition
+        self.center, self.allow_tf32 = center or definition.center, allow_tf32
+        self.y = self.factors = None
+        *lead, channels, _, _ = x.shape
+        if definition.mixes_batch:
+            batch = math.prod(lead)
+            self.divisor_of = (batch, channels)
+            self.lead: tuple[int, ...] = ()
+            self.x = x.reshape(1, batch * channels, *x.shape[-2:])
+        else:
+            self.divisor_of = (1, channels)
+            self.lead = tuple(lead)
+            self.x = x if len(lead) == 1 else x.reshape(-1, *x.shape[-3:])
+        self._count_pixels()
+
+    def _count_pixels(self) -> None:
+        pixels = self.x.shape[2] * self.x.shape[3]
+        divisor = self.definition.divisor(*self.divisor_of, pixels)
+        if divisor == 0:
+            raise ValueError(f"gram_matrix: normalization {self.normalization!r} divides by 0 for {pixels} pixel(s)")
+        self.scale = 1 / divisor
+
+    def _take_no(self, name: str) -> None:
+        if self.definition.mixes_batch:
+            raise ValueError(f"gram_matrix: normalization {self.normalization!r} takes no mask, other or shift: {name}")
+
+    def pair(self, other: Any, spatial_dims: int, channel_axis: int | None) -> None:
+        """Make another layer the second factor."""
+        self._take_no("other")
+        x, kind = self.x, self.kind
+        if _kind("other", other) is not kind or other.dtype != x.dtype or not kind.same_device(other, x):
+            raise TypeError(
+                f"gram_matrix: other must be of the kind, dtype and device of features, got {type(other).__name__} of "
+                f"{other.dtype} and {type(x).__name__} of {x.dtype}"
+            )
+        y = _channels_first("other", kind, other, spatial_dims, channel_axis)
+        if y.shape[-2:] != x.shape[-2:] or tuple(y.shape[:-3]) != self.lead:
+            raise ValueError(
+                f"gram_matrix: other must have the pixels {tuple(x.shape[-2:])} and leading axes {self.lead} of "
+                f"features, got {tuple(other.shape)}"
+            )
+        self.y = y.reshape(-1, *y.shape[-3:])
+
+    def shift(self, shift: tuple[int, int], mask: Any) -> None:
+        """Keep the parts that lie on each other when the second factor is moved back."""
+        rows, columns = (int(s) for s in shift)
+        if rows == columns == 0:
+            return
+        self._take_no("shift")
+        if mask is not None:
+            raise ValueError("gram_matrix: mask and shift cannot be given together")
+        x, y = self.x, self.x if self.y is None else self.y
+        height, width = x.shape[-2:]
+        if abs(rows) >= height or abs(columns) >= width:
+            raise ValueError(f"gram_matrix: shift must be less than the {height}x{width} pixels, got {tuple(shift)}")
+
+        def part(z: Any, rows: int, columns: int) -> Any:
+            return z[..., max(rows, 0) : height + min(rows, 0), max(columns, 0) : width + min(columns, 0)]
+
+        self.x, self.y = part(x, -rows, -columns), part(y, rows, columns)
+        self._count_pixels()
+
+    def mask(self, mask: Any, normalization: str) -> None:
+        """Weight the pixels."""
+        self._take_no("mask")
+        if normalization not in MASK_NORMALIZATIONS:
+            _refuse("mask_normalization", normalization, MASK_NORMALIZATIONS)
+        kind, pixels = self.kind, self.x.shape[-2:]
+        factors = kind.factors(mask, self.x)
+        if tuple(factors.shape) != tuple(pixels):  # one for all would be repeated for nothing
+            shape = (*self.lead, *pixels)
+            try:
+                factors = kind.broadcast_to(factors, shape)
+            except (ValueError, RuntimeError):
+                raise ValueError(
+                    f"gram_matrix: mask must broadcast to {shape}, got the shape {tuple(mask.shape)}"
+                ) from None
+        factors = factors.reshape(-1, *pixels)
+        if normalization == "sum":
+            total = factors.reshape(factors.shape[0], -1).sum(1)[:, None, None]
+            factors = factors / self.definition.divisor(*self.divisor_of, total) ** 0.5
+            self.scale = 1.0
+        self.factors = kind.contiguous(factors)
+
+    def shape(self, gram: Any) -> tuple[int, ...]:
+        return (*self.lead, *gram.shape[1:])
+
+    def product(self) -> Any:
+        """Return the Gram matrices (B, C, C')."""
+        return self.kind.product(self.x, self.y, self.factors, self.center, self.scale, self.allow_tf32)
+
+    def moments(self) -> tuple[Any, Any]:
+        """Return the centred Gram matrices (B, C, C) and the means (B, C), from one pass."""
+        return self.kind.moments(self.x, self.factors, self.scale, self.allow_tf32)
+
+    def differences(self, target: Any, rectified: bool, area: int | None) -> Sums:
+        """Return the sums over the differences of the Gram matrices from their targets."""
+        channels = self.x.shape[1]
+        wanted = (*self.lead, channels, channels)
+        if tuple(target.shape) not in (wanted, (channels, channels)):
+            raise ValueError(
+                f"gram_loss: target_gram must be {wanted} or {(channels, channels)} for these features, got "
+                f"{tuple(target.shape)}"
+            )
+        target = self.kind.target(target, self.x)
+        if self.definition.identity:
+            target = target - self.definition.identity * self.kind.eye(target)
+        sums = self.kind.differences(self.x, target, self.factors, self.center, rectified, self.scale, self.allow_tf32)
+        count = len(self.x) * channels**2
+        return Sums(sums[:, 0].sum(), sums[:, 1].sum(), count, self.divisor_of[1], area)
+
+
+def _maps(
+    features: Any, normalization: str, center: bool, spatial_dims: int, channel_axis: int | None, allow_tf32: bool
+) -> _Maps:
+    kind = _kind("features", features)
+    if normalization not in NORMALIZATIONS:
+        _refuse("normalization", normalization, NORMALIZATIONS)
+    x = _channels_first("features", kind, features, spatial_dims, channel_axis)
+    return _Maps(kind, x, normalization, center, allow_tf32)
 
 
 def _kind(name: str, x: Any) -> Any:
@@ -253,16 +364,7 @@ def _kind(name: str, x: Any) -> Any:
     return kind
 
 
-def _same_kind(kind: Any, features: Any, other: Any) -> Any:
-    if _kind("other", other) is not kind or other.dtype != features.dtype or not kind.same_device(other, features):
-        raise TypeError(
-            f"gram_matrix: other must be of the kind, dtype and device of features, got {type(other).__name__} of "
-            f"{other.dtype} and {type(features).__name__} of {features.dtype}"
-        )
-    return kind
-
-
-def _maps(name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
+def _channels_first(name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
     """Return features as (..., C, H, W)."""
     if spatial_dims not in (1, 2):
         raise ValueError(f"gram_matrix: spatial_dims must be 1 or 2, got {spatial_dims!r}")
@@ -278,34 +380,6 @@ def _maps(name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | N
     if 0 in x.shape[-3:]:
         raise ValueError(f"gram_matrix: {name} must have channels and pixels, got the shape {tuple(x.shape)}")
     return x
-
-
-def _shifted(x: Any, y: Any, shift: tuple[int, int]) -> tuple[Any, Any]:
-    """Return the parts of x and y that lie on each other when y is moved back by the shift."""
-    rows, columns = (int(s) for s in shift)
-    height, width = x.shape[-2:]
-    if abs(rows) >= height or abs(columns) >= width:
-        raise ValueError(f"gram_matrix: shift must be less than the {height}x{width} pixels, got {tuple(shift)}")
-
-    def part(z: Any, rows: int, columns: int) -> Any:
-        return z[..., max(rows, 0) : height + min(rows, 0), max(columns, 0) : width + min(columns, 0)]
-
-    return part(x, -rows, -columns), part(y, rows, columns)
-
-
-def _factors(kind: Any, mask: Any, x: Any) -> Any:
-    """Return a mask as factors (batch or 1, H, W) for features x (..., C, H, W)."""
-    shape = (*x.shape[:-3], *x.shape[-2:])
-    factors = kind.factors(mask, x)
-    alone = tuple(factors.shape) == tuple(x.shape[-2:])
-    if not alone:
-        try:
-            factors = kind.broadcast_to(factors, shape)
-        except (ValueError, RuntimeError):
-            raise ValueError(
-                f"gram_matrix: mask must broadcast to {tuple(shape)}, got the shape {tuple(mask.shape)}"
-            ) from None
-    return kind.contiguous(factors.reshape(-1, *x.shape[-2:]))
 
 
 # ---- What arrays and tensors do differently -------------------------------------------------------------------------
@@ -327,10 +401,6 @@ class _Arrays:
         return True
 
     @staticmethod
-    def detach(x: np.ndarray) -> np.ndarray:
-        return x
-
-    @staticmethod
     def eye(like: np.ndarray) -> np.ndarray:
         return np.eye(like.shape[-1], dtype=like.dtype)
 
@@ -339,10 +409,31 @@ class _Arrays:
         return np.asarray(mask, np.float64 if x.dtype.itemsize > 4 else np.float32)
 
     @staticmethod
+    def target(target: Any, x: np.ndarray) -> np.ndarray:
+        flat = np.asarray(target, np.float64 if x.dtype.itemsize > 4 else np.float32)
+        return np.ascontiguousarray(flat.reshape(-1, *flat.shape[-2:]))
+
+    @staticmethod
     def product(
-        x: np.ndarray, y: np.ndarray | None, factors: np.ndarray | None, center: bool, rectified: bool, scale: float
+        x: np.ndarray, y: np.ndarray | None, factors: np.ndarray | None, center: bool, scale: float, tf32: bool
     ) -> np.ndarray:
         return _numpy.gram_product(_readable(x), None if y is None else _readable(y), factors, center, scale)[0]
+
+    @staticmethod
+    def moments(x: np.ndarray, factors: np.ndarray | None, scale: float, tf32: bool) -> tuple[np.ndarray, np.ndarray]:
+        return _numpy.gram_product(_readable(x), None, factors, True, scale)
+
+    @staticmethod
+    def differences(
+        x: np.ndarray,
+        target: np.ndarray,
+        factors: np.ndarray | None,
+        center: bool,
+        rectified: bool,
+        scale: float,
+        tf32: bool,
+    ) -> np.ndarray:
+        return _numpy.gram_difference(_readable(x), target, factors, center, scale)[1]
 
 
 def _readable(x: np.ndarray) -> np.ndarray:

@@ -435,6 +435,14 @@ def gram_product(
     return scale * (squares * first) @ second.mT, mean[..., 0] if center else mean.new_empty(0, x.shape[1])
 
 
+def gram_difference(
+    x: Tensor, target: Tensor, factors: Tensor | None, center: bool, scale: float
+) -> tuple[Tensor, Tensor]:
+    """Return the Gram matrices of x less target, and the sums of its squares and of its absolute values (B, 2)."""
+    difference = gram_product(x, None, factors, center, scale)[0] - target
+    return difference, torch.stack([difference.square().sum((1, 2)), difference.abs().sum((1, 2))], 1)
+
+
 def gram_apply(
     matrix: Tensor, x: Tensor, factors: Tensor | None, center: bool, rectified: bool, scale: float
 ) -> Tensor:

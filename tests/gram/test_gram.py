@@ -196,6 +196,9 @@ def test_derivatives_of_two_layers():
         assert torch.autograd.gradgradcheck(lambda x, y: gf.gram_matrix(x, other=y, center=center), (x, y))  # noqa: B023
 
 
+AREA = 77
+
+
 def loss_lines(x, target, reduction):
     d = x.flatten(2) @ x.flatten(2).mT / (x.shape[-2] * x.shape[-1]) - target
     c = x.shape[1]
@@ -204,6 +207,7 @@ def loss_lines(x, target, reduction):
         "sum": (d**2).sum(),
         "gatys-deeptextures": (d**2).sum() / 4 / c**2,
         "gatys-pytorch": (d**2).mean() * 1e3 / c**2,
+        "keras": (d**2).sum() / (4 * 9 * AREA**2),
         "crowsonkb": (d**2).sum() / (d.abs().sum() + 1e-8),
     }[reduction]
 
@@ -213,7 +217,7 @@ def test_loss_and_its_gradient(reduction):
     layers = [features((2, c, 9, 10), torch.float64, c).requires_grad_() for c in (5, 12)]
     targets = [gf.gram_matrix(features((2, c, 9, 10), torch.float64, c + 1)) for c in (5, 12)]
     weights = (0.3, 2.0)
-    loss = gf.gram_loss(layers, targets, reduction=reduction, weights=weights)
+    loss = gf.gram_loss(layers, targets, reduction=reduction, weights=weights, area=AREA)
     want = sum(w * loss_lines(x, t, reduction) for w, x, t in zip(weights, layers, targets, strict=True))
     torch.testing.assert_close(loss, want, rtol=1e-12, atol=0)
     got, wanted = torch.autograd.grad(loss, layers), torch.autograd.grad(want, layers)
@@ -221,7 +225,8 @@ def test_loss_and_its_gradient(reduction):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-13)
     arrays = [x.detach().numpy() for x in layers]
     np.testing.assert_allclose(
-        gf.gram_loss(arrays, [t.numpy() for t in targets], reduction=reduction, weights=weights), want.item()
+        gf.gram_loss(arrays, [t.numpy() for t in targets], reduction=reduction, weights=weights, area=AREA),
+        want.item(),
     )
 
 
@@ -247,6 +252,40 @@ def test_gatys_formula_and_relu():
     loss = gf.gram_loss(y, target, normalization="none", reduction="sum", relu=True)
     (b,) = torch.autograd.grad(torch.autograd.grad(loss, y, create_graph=True)[0].sum(), y)
     torch.testing.assert_close(torch.where(inner > 0, b, 0), a, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "crowsonkb"])
+def test_second_derivatives_of_the_loss(reduction):
+    x = features((2, 3, 4, 5), torch.float64).requires_grad_()
+    target = features((3, 3), torch.float64, 1)  # not symmetric, one for the batch
+
+    def function(x):
+        return gf.gram_loss(x, target.expand(2, 3, 3), reduction=reduction, normalization="chw")
+
+    assert torch.autograd.gradcheck(function, x)
+    assert torch.autograd.gradgradcheck(function, x)
+    torch.testing.assert_close(gf.gram_loss(x, target, reduction=reduction, normalization="chw"), function(x))
+
+
+@pytest.mark.parametrize("mask_normalization", ["pixels", "sum"])
+@pytest.mark.parametrize("normalization", ["hw", "optimal-textures"])
+def test_loss_of_masked_and_of_centred_layers(mask_normalization, normalization):
+    x, mask = features((2, 5, 9, 10), torch.float64), torch.rand(9, 10, dtype=torch.float64)
+    options = {"mask": mask, "mask_normalization": mask_normalization, "normalization": normalization}
+    target = features((2, 5, 5), torch.float64, 1)
+    want = (gf.gram_matrix(x, **options) - target).square().mean()
+    torch.testing.assert_close(gf.gram_loss(x, target, **options), want, rtol=1e-12, atol=0)
+    options["mask"] = mask.numpy()
+    np.testing.assert_allclose(gf.gram_loss(x.numpy(), target.numpy(), **options), want.item(), rtol=1e-12)
+
+
+def test_loss_of_half_types_does_not_overflow():
+    x = (features((1, 5, 64, 64)) * 30 + 20).half().requires_grad_()
+    target = torch.zeros(5, 5)
+    loss = gf.gram_loss(x, target, normalization="none", reduction="mean")
+    want = expected(x.detach(), "none").square().mean()
+    torch.testing.assert_close(loss.double(), want, rtol=1e-4, atol=0)
+    assert loss.dtype == torch.float32
 
 
 def test_half_gradient():
@@ -286,8 +325,10 @@ def test_operators():
     x, y, f, m = features((2, 3, 4, 5)), features((2, 6, 4, 5)), torch.rand(1, 4, 5), features((2, 7, 3))
     for other in (None, y):
         for center in (False, True):
-            torch.library.opcheck(torch.ops.genimg_fast.gram_product.default, (x, other, f, center, 0.5))
-    torch.library.opcheck(torch.ops.genimg_fast.gram_apply.default, (m, x, f, True, False, 0.5))
+            torch.library.opcheck(torch.ops.genimg_fast.gram_product.default, (x, other, f, center, 0.5, False))
+    for target in (x.new_ones(1, 3, 3), x.new_ones(2, 3, 3)):
+        torch.library.opcheck(torch.ops.genimg_fast.gram_difference.default, (x, target, f, True, 0.5, False))
+    torch.library.opcheck(torch.ops.genimg_fast.gram_apply.default, (m, x, f, True, False, 0.5, False))
 
 
 @pytest.mark.parametrize("shape", [(2, 13, 4, 9), (1, 40, 3, 5), (2, 33, 31, 67)])
@@ -296,18 +337,25 @@ def test_kernels_equal_the_reference(shape):
     matrix = features((shape[0], 7, shape[1]), torch.float64, 3)
     for center in (False, True):
         for got, want in zip(
-            torch.ops.genimg_fast.gram_product(x, None, factors, center, 0.5),
+            torch.ops.genimg_fast.gram_product(x, None, factors, center, 0.5, False),
             reference.gram_product(x, None, factors, center, 0.5),
             strict=True,
         ):
             torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
-        got = torch.ops.genimg_fast.gram_apply(matrix, x, factors, center, False, 0.5)
+        got = torch.ops.genimg_fast.gram_apply(matrix, x, factors, center, False, 0.5, False)
         torch.testing.assert_close(
             got, reference.gram_apply(matrix, x, factors, center, False, 0.5), rtol=1e-11, atol=1e-11
         )
     square = features((shape[0], shape[1], shape[1]), torch.float64, 4)
+    for target in (square, square[:1]):
+        for got, want in zip(
+            torch.ops.genimg_fast.gram_difference(x, target, factors, True, 0.5, False),
+            reference.gram_difference(x, target, factors, True, 0.5),
+            strict=True,
+        ):
+            torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(
-        torch.ops.genimg_fast.gram_apply(square, x, factors, False, True, 0.5),
+        torch.ops.genimg_fast.gram_apply(square, x, factors, False, True, 0.5, False),
         reference.gram_apply(square, x, factors, False, True, 0.5),
         rtol=1e-11,
         atol=1e-11,
@@ -319,7 +367,9 @@ def test_no_call_on_the_cpu_comes_to_the_reference(monkeypatch):
         raise AssertionError("the reference ran")
 
     monkeypatch.setattr(reference, "gram_product", refuse)
+    monkeypatch.setattr(reference, "gram_difference", refuse)
     monkeypatch.setattr(reference, "gram_apply", refuse)
+    gf.gram_loss(features((2, 3, 4, 5)).requires_grad_(), torch.zeros(3, 3)).backward()
     gf.gram_matrix(features((2, 3, 4, 5)).requires_grad_(), center=True).sum().backward()
 
 
@@ -344,7 +394,7 @@ def test_empty_batch():
         ((torch.zeros(2, 3, 4),), {"spatial_dims": 3}, ValueError, "1 or 2, got 3"),
         ((torch.zeros(2, 3, 4),), {"channel_axis": 3}, ValueError, "an axis of"),
         ((torch.zeros(2, 3, 4),), {"other": np.zeros((2, 3, 4))}, TypeError, "kind, dtype and device"),
-        ((torch.zeros(2, 3, 4),), {"other": torch.zeros(2, 3, 5)}, ValueError, "pixels and leading axes"),
+        ((torch.zeros(2, 3, 4),), {"other": torch.zeros(2, 3, 5)}, ValueError, r"pixels \(3, 4\) and leading axes"),
         ((torch.zeros(2, 3, 4),), {"normalization": "pytorch-tutorial", "shift": (1, 1)}, ValueError, "takes no mask"),
     ],
 )
@@ -361,5 +411,7 @@ def test_loss_arguments():
         gf.gram_loss(x, torch.zeros(3, 3))
     with pytest.raises(ValueError, match="reduction must be one of 'mean'"):
         gf.gram_loss(x, torch.zeros(2, 2), reduction="average")
+    with pytest.raises(ValueError, match="needs area, the number of pixels of the picture, got None"):
+        gf.gram_loss(x, torch.zeros(2, 2), reduction="keras")
     with pytest.raises(ValueError, match="relu and centred"):
         gf.gram_loss(x, torch.zeros(2, 2), relu=True, center=True)
