@@ -75,6 +75,20 @@ def tolerance(value: Any) -> float:
     return float(value)
 
 
+def device(name: Any, otherwise: Any) -> Any:
+    """Return the torch.device of a name; for None another one, or the processor."""
+    import torch
+
+    if name is None:
+        return otherwise or torch.device("cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ValueError(f"device must be one that torch has here, got {name!r}: {error}") from error
+    return found
+
+
 def size(value: Any, exemplar: Shape) -> Shape:
     if value is None:
         return exemplar

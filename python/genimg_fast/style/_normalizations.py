@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from genimg_fast.gram import REDUCTIONS
+from genimg_fast.gram import REDUCTIONS, Sums
 
 _SOFTNESS = 0.01  # a difference of neighbouring pixels below which the total variation is smooth
 _CAFFE = 255.0
@@ -46,7 +46,14 @@ class Normalization:
 
 
 def _gram_loss(reduction: str) -> Callable[[Any, Any, float], Any]:
-    return lambda difference, target, density: REDUCTIONS[reduction](difference, difference.shape[-1])
+    """Return the reduction of `genimg_fast.gram_loss` of a name."""
+    reduce = REDUCTIONS[reduction]
+
+    def loss(difference: Any, target: Any, density: float) -> Any:
+        squares, absolutes = difference.square().sum(), difference.abs().sum()
+        return reduce(Sums(squares, absolutes, difference.numel(), difference.shape[-1], None))
+
+    return loss
 
 
 def _relative_style(difference: Any, target: Any, density: float) -> Any:
@@ -88,7 +95,7 @@ def _powers(x: Any) -> Any:
 
 
 NORMALIZATIONS = {
-    "relative": Normalization("hw", _relative_style, _relative_content, (1.0, 30.0, 0.0), _length, is_mean=True),
+    "relative": Normalization("hw", _relative_style, _relative_content, (1.0, 10.0, 3.0), _length, is_mean=True),
     "gatys": Normalization(
         "hw",
         _gram_loss("gatys-deeptextures"),

@@ -30,6 +30,7 @@ from genimg_fast._optimization import (
 from genimg_fast._pictures import MIN_SIDE
 from genimg_fast._tiling import MIN_TILE
 from genimg_fast.features import Network
+from genimg_fast.features._random import levels_for
 from genimg_fast.style._normalizations import NORMALIZATIONS, Normalization
 from genimg_fast.style._objective import STARTS, Layers, Weights, objective, starting_objective
 from genimg_fast.style._pictures import Pictures
@@ -170,11 +171,14 @@ def transfer(
     lead = [*([len(seeds)] if has_seed_axis else []), *pictures.lead]
     if not math.prod(pictures.lead):
         return pictures.packed(torch.zeros(*lead, pictures.channels, *shape))
-    where = _device(device) if device is not None else pictures.kind.device or torch.device("cpu")
+    where = check.device(device, pictures.kind.device)
     given = None if features is None else pictures.network(_on_device(features, where))
     side = None if tile is None else check.integer("tile", tile, MIN_TILE)
     sources = [pictures.source(place, where) for place in np.ndindex(*pictures.lead)]
-    networks = [source.random_filters(_levels(shortest, len(sizes))) if given is None else given for source in sources]
+    networks = [
+        source.random_filters(levels_for(shortest // 2 ** (len(sizes) - 1))) if given is None else given
+        for source in sources
+    ]
     layers = _layers(networks[0], content_layers, style_layers, definition, sources[0].seen)
     sums = [FeatureSums(network, layers.names, side, group) for network in networks]
 
@@ -204,20 +208,6 @@ def transfer(
     )
     planes = torch.cat([sources[i % len(sources)].finished(result) for i, result in enumerate(results)])
     return pictures.packed(planes.reshape(*lead, *planes.shape[1:]))
-
-
-def _device(name: Any) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device must be one that torch has here, got {name!r}: {error}") from error
-    return device
-
-
-def _levels(shortest: int, n_scales: int) -> int:
-    """Return how many levels of random filters the coarsest pictures hold: 8 pixels at the last."""
-    return min(4, max(1, int(math.log2(shortest / 2 ** (n_scales - 1) / 8)) + 1))
 
 
 def _on_device(features: Any, device: torch.device) -> Features:
