@@ -375,8 +375,11 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double warp_sums[kThreads / kWarp];
   double own[2] = {};
   losses += blockIdx.x * blocks * 2;
-  for (int64_t i = threadIdx.x; i < blocks; i += kThreads)
-    for (int kind = 0; kind < 2; ++kind) own[kind] += losses[2 * i + kind];
+  for (int64_t i = threadIdx.x; i < blocks; i += kThreads) {
+    const double2 loss = load_vector(reinterpret_cast<const double2*>(losses + 2 * i));
+    own[0] += loss.x;
+    own[1] += loss.y;
+  }
   const double squares = block_sum(own[0], warp_sums), absolutes = block_sum(own[1], warp_sums);
   if (threadIdx.x < 2)
     sums[int64_t{blockIdx.x} * 2 + threadIdx.x] = static_cast<T>(threadIdx.x == 0 ? squares : absolutes);

@@ -94,7 +94,7 @@ def product(
     library: KernelLibrary,
     x: np.ndarray,
     y: np.ndarray | None = None,
-    call: Call = Call(),  # noqa: B008
+    call: Call = Call(),
     target: np.ndarray | None = None,
 ) -> Product:
     """Multiply features (B, C, H, W) in device memory; with a target, give the difference and its sums."""
@@ -119,7 +119,7 @@ def apply(
     library: KernelLibrary,
     matrix: np.ndarray,
     x: np.ndarray,
-    call: Call = Call(),  # noqa: B008
+    call: Call = Call(),
     rectified: bool = False,
 ) -> np.ndarray:
     """Apply matrices (B, rows, C) to features (B, C, H, W) in device memory."""
