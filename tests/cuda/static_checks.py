@@ -1,7 +1,8 @@
 """What nvcc makes of the CUDA kernels, for every target: registers, shared memory, spills, instructions.
 
 ``python tests/cuda/static_checks.py`` compiles all kernels with nvcc, prints a table and ends with status 1 if a
-register spills, a kernel exceeds its budget of registers (budgets.py) or lacks the instructions that it is built around. Where nvcc is missing it says so and checks nothing, unless GENIMG_FAST_REQUIRE_NVCC is set. With ``--traced
+register spills, a kernel exceeds its budget of registers (budgets.py) or lacks the instructions that it is built
+around. Where nvcc is missing it says so and checks nothing, unless GENIMG_FAST_REQUIRE_NVCC is set. With ``--traced
 LIBRARY`` the table has what the tracer counted as well.
 """
 
