@@ -65,19 +65,17 @@ def test_factors(kernels: KernelLibrary, dtype: Any, batch: int) -> None:
         check_product(kernels, y, x, call)
 
 
-@pytest.mark.parametrize("tf32", [False, True])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("dtype", "tf32"), [*((dtype, False) for dtype in DTYPES), (np.float32, True)])
 def test_layouts_give_the_same_bits(kernels: KernelLibrary, dtype: Any, tf32: bool) -> None:
-    x = random_array(kernels, (2, 67, 6, 22), dtype)
-    matrix = random_array(kernels, (2, 5, 67), dtype)
+    x = random_array(kernels, (1, 67, 6, 13), dtype)
+    matrix = random_array(kernels, (1, 5, 67), dtype)
     for call in (Call(tf32=tf32), random_call(kernels, x, center=True, tf32=tf32)):
-        layouts = [x, channels_last(kernels, x), part_of_larger(kernels, x), part_of_larger(kernels, x[:1])]
-        first, *others = (product(kernels, layout, None, call).gram for layout in layouts[:3])
+        layouts = [x, channels_last(kernels, x), part_of_larger(kernels, x)]
+        first, *others = (product(kernels, layout, None, call).gram for layout in layouts)
         for other in others:
             np.testing.assert_array_equal(first, other)
-        check_product(kernels, layouts[3], None, call)
         if dtype in (np.float32, np.float64):
-            first, *others = (apply(kernels, matrix, layout, call) for layout in layouts[:3])
+            first, *others = (apply(kernels, matrix, layout, call) for layout in layouts)
             for other in others:
                 np.testing.assert_array_equal(first, other)
 
@@ -166,7 +164,7 @@ def test_devices_without_the_instructions(kernels: KernelLibrary) -> None:
     check_product(kernels, bfloat, None, Call())
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 4, 5), (4, 130, 6, 40)])
+@pytest.mark.parametrize("shape", [(1, 3, 4, 5), (2, 70, 6, 40)])
 def test_launches_do_not_depend_on_the_shape(kernels: KernelLibrary, shape: tuple[int, ...]) -> None:
     x, target = random_array(kernels, shape), random_array(kernels, (1, shape[1], shape[1]))
     matrix = random_array(kernels, (shape[0], shape[1], shape[1]))
@@ -184,9 +182,8 @@ def test_launches_do_not_depend_on_the_shape(kernels: KernelLibrary, shape: tupl
 
 
 def test_any_order_of_blocks_and_lanes_gives_the_same_bits(kernels: KernelLibrary) -> None:
-    x = random_array(kernels, (2, 70, 6, 70))
-    half = random_array(kernels, (2, 70, 6, 70), np.float16)
-    matrix, target = random_array(kernels, (2, 70, 70)), random_array(kernels, (1, 70, 70))
+    x, half = (random_array(kernels, (1, 70, 5, 30), dtype) for dtype in (np.float32, np.float16))
+    matrix, target = random_array(kernels, (1, 70, 70)), random_array(kernels, (1, 70, 70))
 
     def results() -> list[np.ndarray]:
         call = random_call(kernels, x, center=True)
