@@ -61,7 +61,10 @@ class Scratch {
   explicit Scratch(size_t n) : data_(static_cast<T*>(ScratchCache::of_this_thread().take(n * sizeof(T), size_))) {
     if (data_ == nullptr) throw std::bad_alloc();
   }
-  ~Scratch() { ScratchCache::of_this_thread().give(data_, size_); }
+  Scratch(Scratch&& other) noexcept : size_(other.size_), data_(other.data_) { other.data_ = nullptr; }
+  ~Scratch() {
+    if (data_ != nullptr) ScratchCache::of_this_thread().give(data_, size_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* get() const { return data_; }

@@ -46,8 +46,6 @@ const Kernels<T>& kernels() {
 
 namespace {
 
-constexpr int64_t round_up(int64_t n, int64_t group) { return (n + group - 1) / group * group; }
-
 template <typename T>
 Kernels<T>::template Pack<T> pack_of(const T*) {
   return kernels<T>().pack;
@@ -70,81 +68,86 @@ const T* factors_of(const PixelFactors<T>& factors, const Shape& shape, int64_t 
   return factors.data == nullptr ? nullptr : factors.data + (factors.batched ? b * shape.pixels() : 0);
 }
 
-// One feature map of a batch, some of its pixels packed.
-template <typename S, typename T>
-class Packed {
- public:
-  Packed(const Features<S>& features, int64_t capacity)
-      : features_(features),
-        // An odd number of cache lines to a row, so that rows do not share their sets of the cache.
-        stride_(round_up(capacity, kPixelGroup) + 64 / static_cast<int64_t>(sizeof(T))),
-        rows_(round_up(features.shape.channels, kRowGroup)),
-        values_(rows_ * stride_) {
-    std::fill(values_.get() + features.shape.channels * stride_, values_.get() + rows_ * stride_, T(0));
+int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
+
+// Whether neighbouring pixels are equally far from each other across the ends of rows too.
+template <typename S>
+bool is_flat(const Features<S>& x) {
+  return x.strides[2] == x.shape.columns * x.strides[3] || x.shape.rows == 1;
+}
+
+// function(pixel, pixels, data) for the pixels [begin, end) of map b, in stretches that are equally far apart.
+template <typename S, typename Function>
+void for_each_stretch(const Features<S>& x, int64_t b, int64_t begin, int64_t end, const Function& function) {
+  const int64_t columns = is_flat(x) ? x.shape.pixels() : x.shape.columns;
+  for (int64_t p = begin; p < end;) {
+    const int64_t row = p / columns, column = p % columns, count = std::min(end - p, columns - column);
+    function(p, count, x.data + b * x.strides[0] + row * x.strides[2] + column * x.strides[3]);
+    p += count;
   }
+}
 
-  // Packs the pixels [begin, end) of map b. factors, pivots: of the whole map; null for 1 and 0.
-  void fill(int64_t b, int64_t begin, int64_t end, const T* factors, const T* pivots) {
-    const Shape& shape = features_.shape;
-    const int64_t* const strides = features_.strides;
-    const bool is_flat = strides[2] == shape.columns * strides[3];
-    const int64_t columns = is_flat ? shape.pixels() : shape.columns;
-    for (int64_t p = begin; p < end;) {
-      const int64_t row = p / columns, column = p % columns, count = std::min(end - p, columns - column);
-      const Run<S> run = {features_.data + b * strides[0] + row * strides[2] + column * strides[3], shape.channels,
-                          strides[1], count, strides[3]};
-      pack_of(features_.data)(run, pivots, factors == nullptr ? nullptr : factors + p, values_.get() + (p - begin),
-                              stride_);
-      p += count;
-    }
-    pixels_ = round_up(end - begin, kPixelGroup);
-    for (int64_t c = 0; c < shape.channels; ++c)
-      std::fill(values_.get() + c * stride_ + (end - begin), values_.get() + c * stride_ + pixels_, T(0));
-  }
-
-  const T* values() const { return values_.get(); }
-  int64_t rows() const { return rows_; }
-  int64_t stride() const { return stride_; }
-  int64_t pixels() const { return pixels_; }  // a multiple of kPixelGroup; those past the end are 0
-
- private:
-  Features<S> features_;
-  int64_t stride_, rows_, pixels_ = 0;
-  Scratch<T> values_;
-};
-
-// A value of each channel of map b, near to its mean: that of its first pixel.
+// The channels' values at the first pixel of map b, near to their means; 0 up to whole panels.
 template <typename S, typename T>
-void fill_pivots(const Features<S>& x, int64_t b, T* pivots) {
-  for (int64_t c = 0; c < x.shape.channels; ++c)
-    pivots[c] = static_cast<T>(number_of(x.data[b * x.strides[0] + c * x.strides[1]]));
+Scratch<T> pivots_of(const Features<S>& x, int64_t b) {
+  const int64_t padded = panels_of(x.shape.channels) * kPanel;
+  Scratch<T> pivots(padded);
+  for (int64_t c = 0; c < padded; ++c)
+    pivots[c] = c < x.shape.channels ? static_cast<T>(number_of(x.data[b * x.strides[0] + c * x.strides[1]])) : T(0);
+  return pivots;
 }
 
-// Pixels that are packed together: about half of the second cache.
-int64_t block_pixels(int64_t row_bytes) {
-  constexpr int64_t kBytes = int64_t{512} << 10;
-  return std::clamp(kBytes / row_bytes / kPixelGroup * kPixelGroup, int64_t{256}, int64_t{4096});
+// Packs the pixels [begin, end) of a panel of channels: lanes are channels, steps pixels.
+template <typename S, typename T>
+void pack_channels(const Features<S>& x, int64_t b, int64_t panel, int64_t begin, int64_t end, const T* pivots,
+                   const T* factors, T* to) {
+  const int64_t first = panel * kPanel, lanes = std::min<int64_t>(kPanel, x.shape.channels - first);
+  for_each_stretch(x, b, begin, end, [&](int64_t p, int64_t count, const S* data) {
+    const Strip<S> strip = {data + first * x.strides[1], lanes, x.strides[1], count, x.strides[3]};
+    Weighting<T> weighting;
+    if (pivots != nullptr) weighting.lane_offsets = pivots + first;
+    if (factors != nullptr) weighting.step_factors = factors + p;
+    pack_of(x.data)(strip, weighting, to + (p - begin) * kPanel);
+  });
+}
+// The same in pairs of pixels, of maps whose pixels are equally far apart.
+void pack_channels(const Features<BFloat>& x, int64_t b, int64_t panel, int64_t begin, int64_t end, const float*,
+                   const float*, uint32_t* to) {
+  const int64_t first = panel * kPanel, lanes = std::min<int64_t>(kPanel, x.shape.channels - first);
+  const BFloat* const data = x.data + b * x.strides[0] + first * x.strides[1] + begin * x.strides[3];
+  kernels<float>().pack_pairs({data, lanes, x.strides[1], end - begin, x.strides[3]}, to);
 }
 
-// Runs of blocks whose sums are kept apart: enough for the threads of a usual processor, few enough that adding the
-// sums up costs little. They depend on the shape alone, and so do the bits of the result.
-int64_t parts_of(int64_t blocks, int64_t sums, int64_t batch) {
-  const int64_t wanted = std::max<int64_t>(1, 16 / std::max<int64_t>(batch, 1));
-  const int64_t affordable = std::max<int64_t>(1, (int64_t{8} << 20) / std::max<int64_t>(sums, 1));
-  return std::min({wanted, affordable, blocks});
+void add_products(const Kernels<float>& k, const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums,
+                  int64_t stride) {
+  k.add_pair_products(row_panel, panels, sums, stride);
+}
+template <typename T>
+void add_products(const Kernels<T>& k, const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride) {
+  k.add_products(row_panel, panels, sums, stride);
 }
 
-// What one part adds up: the products of channels and, about pivots, the sums of channels.
+// What one job adds up: products of a stripe of rows with all columns and, about pivots, sums of channels.
 struct Sums {
-  Sums(int64_t x_rows, int64_t y_rows) : products(x_rows * y_rows), x(x_rows), y(y_rows) {
-    std::fill_n(products.get(), x_rows * y_rows, 0.0);
-    std::fill_n(x.get(), x_rows, 0.0);
-    std::fill_n(y.get(), y_rows, 0.0);
+  Sums(int64_t products_size, int64_t rows, int64_t columns) : products(products_size), x(rows), y(columns) {
+    std::fill_n(products.get(), products_size, 0.0);
+    std::fill_n(x.get(), rows, 0.0);
+    std::fill_n(y.get(), columns, 0.0);
+  }
+  void add(const Sums& other, int64_t products_size, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < products_size; ++i) products[i] += other.products[i];
+    for (int64_t i = 0; i < rows; ++i) x[i] += other.x[i];
+    for (int64_t i = 0; i < columns; ++i) y[i] += other.y[i];
+    total += other.total;
   }
   Scratch<double> products, x, y;
   double total = 0;
 };
 
+// Rows are the channels of x, columns those of y; without y, columns up to the row's panel are all that is needed.
+//
+// The work is cut into jobs by the shape alone, so that the bits of the result depend on nothing else: parts of the
+// pixels, whose sums are kept apart and added up in order, and stripes of rows where there are few parts.
 template <typename S, typename T>
 class Product {
  public:
@@ -153,143 +156,299 @@ class Product {
         y_(y),
         factors_(factors),
         center_(center),
-        x_rows_(round_up(x.shape.channels, kRowGroup)),
-        y_rows_(y == nullptr ? x_rows_ : round_up(y->shape.channels, kRowGroup)),
-        block_(block_pixels((x_rows_ + (y == nullptr ? 0 : y_rows_)) * static_cast<int64_t>(sizeof(T)))),
-        blocks_((x.shape.pixels() + block_ - 1) / block_),
-        parts_(parts_of(blocks_, x_rows_ * y_rows_, x.shape.batch)) {}
+        pairs_(can_pair()),
+        rows_(panels_of(x.shape.channels)),
+        columns_(y == nullptr ? rows_ : panels_of(y->shape.channels)),
+        run_(kRunBytes / kPanel / static_cast<int64_t>(sizeof(T)) * (pairs_ ? 2 : 1)),
+        runs_((x.shape.pixels() + run_ - 1) / run_),
+        parts_(std::clamp(std::min(x.shape.pixels() / kPartPixels, kJobs / x.shape.batch), int64_t{1}, runs_)),
+        stripes_(std::clamp(kLeastJobs / (x.shape.batch * parts_), int64_t{1}, (rows_ + 3) / 4)) {}
 
   void run(double scale, const Output<T>& out, const Executor& executor) {
-    const int64_t batch = x_.shape.batch;
-    std::vector<std::unique_ptr<Sums>> sums(batch * parts_);
-    parallel_for(executor, 0, batch * parts_, 1, [&](int64_t begin, int64_t end) {
+    const int64_t batch = x_.shape.batch, jobs = parts_ * stripes_;
+    std::vector<std::unique_ptr<Sums>> sums(batch * jobs);
+    parallel_for(executor, 0, batch * jobs, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t job = begin; job < end; ++job)
+        sums[job] = add_part(job / jobs, job % jobs / stripes_, job % stripes_);
+    });
+    Scratch<Losses> losses(batch * rows_);
+    parallel_for(executor, 0, batch * stripes_, 1, [&](int64_t begin, int64_t end) {
       for (int64_t job = begin; job < end; ++job) {
-        sums[job] = std::make_unique<Sums>(x_rows_, y_rows_);
-        add_part(job / parts_, job % parts_, *sums[job]);
+        const int64_t b = job / stripes_, stripe = job % stripes_;
+        Sums& total = *sums[b * jobs + stripe];
+        for (int64_t part = 1; part < parts_; ++part)
+          total.add(*sums[b * jobs + part * stripes_ + stripe], stripe_size(stripe), rows_ * kPanel, columns_ * kPanel);
       }
     });
-    parallel_for(executor, 0, batch, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) write(b, sums.data() + b * parts_, scale, out);
+    parallel_for(executor, 0, batch * rows_, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t job = begin; job < end; ++job)
+        losses[job] = write(job / rows_, job % rows_, sums.data() + job / rows_ * jobs, scale, out);
     });
+    for (int64_t b = 0; b < batch; ++b) write_sums(b, losses.get() + b * rows_, out);
   }
 
  private:
-  const T* pivots(const Features<S>& features, int64_t b, T* storage) const {
-    if (!center_) return nullptr;
-    fill_pivots(features, b, storage);
-    return storage;
+  static constexpr int64_t kRunBytes = 16 << 10;     // a panel of a run, in the first cache
+  static constexpr int64_t kBlockBytes = 512 << 10;  // packed panels of some runs, in the second
+  static constexpr int64_t kPartPixels = 2048;       // fewer would cost more in adding the sums up
+  static constexpr int64_t kJobs = 16, kLeastJobs = 2;
+
+  bool can_pair() const {
+    if constexpr (std::is_same_v<S, BFloat>)
+      return !center_ && factors_.data == nullptr && kernels<T>().pack_pairs != nullptr && is_flat(x_) &&
+             (y_ == nullptr || is_flat(*y_));
+    return false;
   }
 
-  void add_part(int64_t b, int64_t part, Sums& sums) const {
-    const Kernels<T>& k = kernels<T>();
-    const int64_t pixels = x_.shape.pixels(), capacity = std::min(block_, pixels);
-    Packed<S, T> x(x_, capacity), y(y_ == nullptr ? Features<S>{} : *y_, y_ == nullptr ? 0 : capacity);
-    const Packed<S, T>& other = y_ == nullptr ? x : y;
-    Scratch<T> x_pivots(x_rows_), y_pivots(y_rows_), padded(round_up(capacity, kPixelGroup));
-    const T* const factors = factors_of(factors_, x_.shape, b);
-    const T* const x_pivot = pivots(x_, b, x_pivots.get());
-    const T* const y_pivot = y_ == nullptr ? nullptr : pivots(*y_, b, y_pivots.get());
-    for (int64_t block = blocks_ * part / parts_; block < blocks_ * (part + 1) / parts_; ++block) {
-      const int64_t begin = block * block_, end = std::min(pixels, begin + block_);
-      x.fill(b, begin, end, factors, x_pivot);
-      if (y_ != nullptr) y.fill(b, begin, end, factors, y_pivot);
-      k.add_products(x.values(), x_rows_, other.values(), y_rows_, x.stride(), x.pixels(), y_ == nullptr,
-                     sums.products.get(), y_rows_);
-      if (!center_) continue;
-      const T* f = nullptr;
-      if (factors != nullptr) {
-        f = padded.get();
-        std::fill(std::copy(factors + begin, factors + end, padded.get()), padded.get() + x.pixels(), T(0));
+  // Stripes of rows: of equal areas, of a triangle where there is no y.
+  int64_t stripe_begin(int64_t stripe) const {
+    if (stripe == stripes_) return rows_;
+    const double share = static_cast<double>(stripe) / static_cast<double>(stripes_);
+    return static_cast<int64_t>(static_cast<double>(rows_) * (y_ == nullptr ? std::sqrt(share) : share));
+  }
+  int64_t stripe_of(int64_t row) const {
+    int64_t stripe = stripes_ - 1;
+    while (stripe_begin(stripe) > row) --stripe;
+    return stripe;
+  }
+  int64_t stride() const { return columns_ * kPanel; }
+  int64_t stripe_size(int64_t stripe) const {
+    return (stripe_begin(stripe + 1) - stripe_begin(stripe)) * kPanel * stride();
+  }
+
+  std::unique_ptr<Sums> add_part(int64_t b, int64_t part, int64_t stripe) const {
+    auto sums = std::make_unique<Sums>(stripe_size(stripe), rows_ * kPanel, columns_ * kPanel);
+    if constexpr (std::is_same_v<S, BFloat>)
+      if (pairs_) {
+        add_runs<uint32_t>(b, part, stripe, *sums);
+        return sums;
       }
-      k.add_rows(x.values(), x_rows_, x.stride(), x.pixels(), f, sums.x.get());
-      if (y_ != nullptr) k.add_rows(y.values(), y_rows_, y.stride(), y.pixels(), f, sums.y.get());
-      sums.total += factors == nullptr ? static_cast<double>(end - begin) : sum_of_squares(factors, begin, end);
-    }
+    add_runs<T>(b, part, stripe, *sums);
+    return sums;
   }
 
-  static double sum_of_squares(const T* factors, int64_t begin, int64_t end) {
+  // E: what panels consist of.
+  template <typename E>
+  void add_runs(int64_t b, int64_t part, int64_t stripe, Sums& sums) const {
+    const Kernels<T>& k = kernels<T>();
+    const int64_t first_row = stripe_begin(stripe), last_row = stripe_begin(stripe + 1);
+    // Panels that are packed: without y, rows are columns too.
+    const int64_t columns = y_ == nullptr ? last_row : columns_, rows = y_ == nullptr ? 0 : last_row - first_row;
+    const int64_t panel_size = kRunBytes / static_cast<int64_t>(sizeof(E)), run_size = (columns + rows) * panel_size;
+    const int64_t first_run = runs_ * part / parts_, last_run = runs_ * (part + 1) / parts_;
+    const int64_t block = std::clamp(kBlockBytes / ((columns + rows) * kRunBytes), int64_t{1}, last_run - first_run);
+    Scratch<E> packed(block * run_size);
+    const Features<S>& columns_from = y_ == nullptr ? x_ : *y_;
+    const Scratch<T> column_pivots = pivots_of<S, T>(columns_from, b), row_pivots = pivots_of<S, T>(x_, b);
+    const T* const factors = factors_of(factors_, x_.shape, b);
+    for (int64_t first = first_run; first < last_run; first += block) {
+      const int64_t last = std::min(last_run, first + block);
+      const auto each_run = [&](int64_t panel, const auto& function) {
+        for (int64_t run = first; run < last; ++run) {
+          const int64_t begin = run * run_, end = std::min(x_.shape.pixels(), begin + run_);
+          function(begin, end, packed.get() + (run - first) * run_size + panel * panel_size);
+        }
+      };
+      for (int64_t panel = 0; panel < columns + rows; ++panel) {
+        const bool is_row = panel >= columns;
+        const int64_t channels = is_row ? first_row + panel - columns : panel;
+        const T* const pivots = is_row ? row_pivots.get() : column_pivots.get();
+        each_run(panel, [&](int64_t begin, int64_t end, E* to) {
+          pack_channels(is_row ? x_ : columns_from, b, channels, begin, end, center_ ? pivots : nullptr, factors, to);
+          if constexpr (std::is_same_v<E, T>)
+            if (center_)
+              k.add_steps(to, end - begin, factors == nullptr ? nullptr : factors + begin,
+                          (is_row ? sums.x : sums.y).get() + channels * kPanel);
+        });
+      }
+      for (int64_t row = first_row; row < last_row; ++row)
+        each_run(y_ == nullptr ? row : columns + row - first_row, [&](int64_t begin, int64_t end, const E* row_panel) {
+          const E* const run = packed.get() + (begin / run_ - first) * run_size;
+          const int64_t steps = sizeof(E) == sizeof(T) && !pairs_ ? end - begin : (end - begin + 1) / 2;
+          const Panels<E> panels = {run, panel_size, y_ == nullptr ? row + 1 : columns, steps};
+          add_products(k, row_panel, panels, sums.products.get() + (row - first_row) * kPanel * stride(), stride());
+        });
+    }
+    sums.total = total_of(factors, first_run * run_, std::min(x_.shape.pixels(), last_run * run_));
+  }
+
+  static double total_of(const T* factors, int64_t begin, int64_t end) {
+    if (factors == nullptr) return static_cast<double>(end - begin);
     double total = 0;
     for (int64_t p = begin; p < end; ++p) total += static_cast<double>(factors[p]) * factors[p];
     return total;
   }
 
-  void write(int64_t b, std::unique_ptr<Sums>* parts, double scale, const Output<T>& to) const {
-    Sums& sums = *parts[0];
-    for (int64_t part = 1; part < parts_; ++part) {
-      add(sums.products, parts[part]->products, x_rows_ * y_rows_);
-      add(sums.x, parts[part]->x, x_rows_);
-      add(sums.y, parts[part]->y, y_rows_);
-      sums.total += parts[part]->total;
+  // Writes a panel of rows of map b, and what stands opposite to it where there is no y.
+  Losses write(int64_t b, int64_t row_panel, std::unique_ptr<Sums>* stripes, double scale, const Output<T>& to) const {
+    const int64_t stripe = stripe_of(row_panel), rows = x_.shape.channels;
+    const int64_t columns = y_ == nullptr ? rows : y_->shape.channels;
+    const Sums& sums = *stripes[stripe];
+    const double* const column_sums = stripes[stripes_ - 1]->y.get();
+    const double* const row_sums = y_ == nullptr ? column_sums : sums.x.get();
+    const double* const products = sums.products.get() + (row_panel - stripe_begin(stripe)) * kPanel * stride();
+    T* const gram = to.gram + b * rows * columns;
+    const T* const target =
+        to.target == nullptr ? nullptr : to.target + (to.is_target_batched ? b * rows * columns : 0);
+    const int64_t first = row_panel * kPanel, last = std::min(rows, first + kPanel);
+    Losses losses{};
+    for (int64_t panel = 0; panel <= (y_ == nullptr ? row_panel : columns_ - 1); ++panel) {
+      const int64_t column = panel * kPanel, at = first * columns + column, opposite = column * columns + first;
+      const bool is_mirrored = y_ == nullptr && panel < row_panel;
+      kernels<T>().write(
+          {products + column, stride(), last - first, std::min<int64_t>(kPanel, columns - column), row_sums + first,
+           column_sums + column, center_ ? sums.total : 0, scale, gram + at, is_mirrored ? gram + opposite : nullptr,
+           target == nullptr ? nullptr : target + at, target == nullptr ? nullptr : target + opposite, columns},
+          losses);
     }
-    const int64_t rows = x_.shape.channels, columns = y_ == nullptr ? rows : y_->shape.channels;
-    const double* const y_sums = y_ == nullptr ? sums.x.get() : sums.y.get();
-    T* const out = to.gram + b * rows * columns;
-    for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = y_ == nullptr ? i : 0; j < columns; ++j) {
-        double value = sums.products[i * y_rows_ + j];
-        if (center_) value = centered(value, sums.x[i], y_sums[j], sums.total);
-        out[i * columns + j] = static_cast<T>(scale * value);
-        if (y_ == nullptr) out[j * columns + i] = out[i * columns + j];
-      }
-    if (to.target != nullptr) subtract(b, rows * columns, to);
-    if (to.means == nullptr || !center_) return;
-    Scratch<T> pivots(rows);
-    fill_pivots(x_, b, pivots.get());
-    for (int64_t i = 0; i < rows; ++i)
-      to.means[b * rows + i] = static_cast<T>(pivots[i] + (sums.total > 0 ? sums.x[i] / sums.total : 0));
+    if (to.means == nullptr || !center_) return losses;
+    for (int64_t i = first; i < last; ++i) {
+      const double pivot = number_of(x_.data[b * x_.strides[0] + i * x_.strides[1]]);
+      to.means[b * rows + i] = static_cast<T>(pivot + (sums.total > 0 ? row_sums[i] / sums.total : 0));
+    }
+    return losses;
   }
 
-  static void subtract(int64_t b, int64_t n, const Output<T>& to) {
-    T* const gram = to.gram + b * n;
-    const T* const target = to.target + (to.is_target_batched ? b * n : 0);
-    double squares = 0, absolutes = 0;
-    for (int64_t i = 0; i < n; ++i) {
-      gram[i] -= target[i];
-      squares += static_cast<double>(gram[i]) * gram[i];
-      absolutes += std::abs(static_cast<double>(gram[i]));
-    }
+  void write_sums(int64_t b, const Losses* losses, const Output<T>& to) const {
     if (to.sums == nullptr) return;
-    to.sums[2 * b] = static_cast<T>(squares);
-    to.sums[2 * b + 1] = static_cast<T>(absolutes);
-  }
-
-  static void add(Scratch<double>& to, const Scratch<double>& from, int64_t n) {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+    Losses total{};
+    for (int64_t row = 0; row < rows_; ++row) {
+      total.squares += losses[row].squares;
+      total.absolutes += losses[row].absolutes;
+    }
+    to.sums[2 * b] = static_cast<T>(total.squares);
+    to.sums[2 * b + 1] = static_cast<T>(total.absolutes);
   }
 
   const Features<S>& x_;
   const Features<S>* y_;
   const PixelFactors<T>& factors_;
-  bool center_;
-  int64_t x_rows_, y_rows_, block_, blocks_, parts_;
+  bool center_, pairs_;
+  int64_t rows_, columns_, run_, runs_, parts_, stripes_;
 };
 
-// The means of the channels of map b, weighted by the squares of the factors.
+// The means of the channels of map b, weighted by the squares of the factors: `means` has whole panels.
 template <typename T>
-void fill_means(const Features<T>& x, const T* factors, int64_t b, T* means) {
-  const Shape& s = x.shape;
-  for (int64_t c = 0; c < s.channels; ++c) {
-    const T* const map = x.data + b * x.strides[0] + c * x.strides[1];
-    const double pivot = map[0];
-    double sum = 0, total = 0;
-    for (int64_t row = 0; row < s.rows; ++row)
-      for (int64_t column = 0; column < s.columns; ++column) {
-        const double f = factors == nullptr ? 1 : factors[row * s.columns + column];
-        sum += f * f * (map[row * x.strides[2] + column * x.strides[3]] - pivot);
-        total += f * f;
+void fill_means(const Features<T>& x, int64_t b, const T* squares, T* means, const Executor& executor) {
+  constexpr int64_t kSteps = 256;
+  const int64_t pixels = x.shape.pixels();
+  double total = 0;
+  for (int64_t p = 0; p < pixels; ++p) total += squares == nullptr ? 1.0 : squares[p];
+  const Scratch<T> pivots = pivots_of<T, T>(x, b);
+  parallel_for(executor, 0, panels_of(x.shape.channels), 1, [&](int64_t first, int64_t last) {
+    Scratch<T> panel(kSteps * kPanel);
+    for (int64_t i = first; i < last; ++i) {
+      double sums[kPanel] = {};
+      for (int64_t begin = 0; begin < pixels; begin += kSteps) {
+        const int64_t end = std::min(pixels, begin + kSteps);
+        pack_channels<T, T>(x, b, i, begin, end, pivots.get(), nullptr, panel.get());
+        kernels<T>().add_steps(panel.get(), end - begin, squares == nullptr ? nullptr : squares + begin, sums);
       }
-    means[c] = static_cast<T>(pivot + (total > 0 ? sum / total : 0));
-  }
+      for (int l = 0; l < kPanel; ++l) {
+        const int64_t c = i * kPanel + l;
+        means[c] = static_cast<T>(pivots[c] + (total > 0 ? sums[l] / total : 0));
+      }
+    }
+  });
 }
 
-// The matrix, scaled, in groups of kRowGroup rows: [group][column][row of the group].
+// The matrix, scaled, in groups of rows: [group][column][row of the group].
 template <typename T>
-void group_rows(const T* matrix, int64_t rows, int64_t columns, double scale, T* grouped) {
-  for (int64_t i = 0; i < round_up(rows, kRowGroup); ++i)
+void group_rows(const T* matrix, int64_t rows, int64_t columns, int64_t group, double scale, T* grouped) {
+  for (int64_t i = 0; i < (rows + group - 1) / group * group; ++i)
     for (int64_t j = 0; j < columns; ++j)
-      grouped[i / kRowGroup * kRowGroup * columns + j * kRowGroup + i % kRowGroup] =
+      grouped[i / group * group * columns + j * group + i % group] =
           i < rows ? static_cast<T>(scale * matrix[i * columns + j]) : T(0);
 }
+
+// What multiplies feature maps by matrices. Lanes are pixels, steps channels; a block is as many panels of pixels as
+// stay in the second cache while all rows of the matrix pass over them.
+template <typename T>
+class Application {
+ public:
+  Application(const T* matrix, int64_t rows, const Features<T>& x, const PixelFactors<T>& factors, bool center,
+              bool rectified, double scale, const Executor& executor)
+      : x_(x),
+        rows_(rows),
+        rectified_(rectified),
+        group_(kernels<T>().group_rows),
+        grouped_size_((rows + group_ - 1) / group_ * group_ * x.shape.channels),
+        is_batched_(factors.batched),
+        squares_(factors.data == nullptr ? 0 : (factors.batched ? x.shape.batch : 1) * x.shape.pixels()),
+        means_size_(center ? panels_of(x.shape.channels) * kPanel : 0),
+        means_(x.shape.batch * means_size_),
+        grouped_(x.shape.batch * grouped_size_),
+        has_factors_(factors.data != nullptr) {
+    const int64_t count = has_factors_ ? (is_batched_ ? x.shape.batch : 1) * x.shape.pixels() : 0;
+    for (int64_t i = 0; i < count; ++i) squares_[i] = factors.data[i] * factors.data[i];
+    for (int64_t b = 0; b < x.shape.batch; ++b) {
+      group_rows(matrix + b * rows * x.shape.channels, rows, x.shape.channels, group_, scale,
+                 grouped_.get() + b * grouped_size_);
+      if (center) fill_means(x, b, squares(b), means_.get() + b * means_size_, executor);
+    }
+  }
+
+  void run(T* out, const Executor& executor) const {
+    const int64_t stretches = is_flat(x_) ? 1 : x_.shape.rows, length = x_.shape.pixels() / stretches;
+    const int64_t panel_size = x_.shape.channels * kPanel;
+    const int64_t panels =
+        std::clamp(kBlockBytes / (panel_size * static_cast<int64_t>(sizeof(T))) / 2 * 2, int64_t{2}, int64_t{64});
+    const int64_t block = std::min(panels, panels_of(length)) * kPanel, blocks = (length + block - 1) / block;
+    parallel_for(executor, 0, x_.shape.batch * stretches * blocks, 1, [&](int64_t begin, int64_t end) {
+      Scratch<T> packed(block / kPanel * panel_size);
+      for (int64_t job = begin; job < end; ++job) {
+        const int64_t b = job / blocks / stretches, stretch = job / blocks % stretches, first = job % blocks * block;
+        const int64_t pixels = std::min(block, length - first);
+        pack(b, stretch * length + first, stretch, first, pixels, packed.get());
+        multiply(b, packed.get(), pixels, out + b * rows_ * x_.shape.pixels() + stretch * length + first);
+      }
+    });
+  }
+
+ private:
+  static constexpr int64_t kBlockBytes = 256 << 10;
+
+  const T* squares(int64_t b) const {
+    return has_factors_ ? squares_.get() + (is_batched_ ? b * x_.shape.pixels() : 0) : nullptr;
+  }
+
+  void pack(int64_t b, int64_t pixel, int64_t stretch, int64_t first, int64_t pixels, T* packed) const {
+    const int64_t* const strides = x_.strides;
+    const T* const data = x_.data + b * strides[0] + stretch * strides[2] + first * strides[3];
+    for (int64_t p = 0; p < pixels; p += kPanel) {
+      const int64_t lanes = std::min<int64_t>(kPanel, pixels - p);
+      Weighting<T> weighting;
+      T factors[kPanel] = {};
+      if (means_size_ > 0) weighting.step_offsets = means_.get() + b * means_size_;
+      if (has_factors_) {
+        std::copy_n(squares(b) + pixel + p, lanes, factors);
+        weighting.lane_factors = factors;
+      }
+      kernels<T>().pack({data + p * strides[3], lanes, strides[3], x_.shape.channels, strides[1]}, weighting,
+                        packed + p * x_.shape.channels);
+    }
+  }
+
+  void multiply(int64_t b, const T* packed, int64_t pixels, T* out) const {
+    const int64_t channels = x_.shape.channels;
+    const Panels<T> panels = {packed, channels * kPanel, panels_of(pixels), channels};
+    for (int64_t row = 0; row < rows_; row += group_) {
+      const T* const gate = rectified_ ? packed + row * kPanel : nullptr;
+      kernels<T>().multiply(grouped_.get() + b * grouped_size_ + row * channels, panels,
+                            {out + row * x_.shape.pixels(), x_.shape.pixels(), rows_ - row, pixels, gate});
+    }
+  }
+
+  const Features<T>& x_;
+  int64_t rows_;
+  bool rectified_;
+  int64_t group_, grouped_size_;
+  bool is_batched_;
+  Scratch<T> squares_;
+  int64_t means_size_;
+  Scratch<T> means_, grouped_;
+  bool has_factors_;
+};
 
 }  // namespace
 
@@ -302,32 +461,8 @@ void product(const Features<S>& x, const Features<S>* y, const PixelFactors<T>& 
 template <typename T>
 void apply(const T* matrix, int64_t matrix_rows, const Features<T>& x, const PixelFactors<T>& factors, bool center,
            bool rectified, double scale, T* out, const Executor& executor) {
-  const Shape& shape = x.shape;
-  const int64_t pixels = shape.pixels(), columns = shape.channels;
-  // A smaller block than the product's: the rows of a group of the matrix pass over it again and again.
-  const int64_t block = std::min(block_pixels(2 * columns * static_cast<int64_t>(sizeof(T))), pixels);
-  if (block == 0 || columns == 0) return;
-  const int64_t blocks = (pixels + block - 1) / block, grouped_size = round_up(matrix_rows, kRowGroup) * columns;
-  Scratch<T> grouped(shape.batch * grouped_size), means(shape.batch * columns);
-  for (int64_t b = 0; b < shape.batch; ++b) {
-    group_rows(matrix + b * matrix_rows * columns, matrix_rows, columns, scale, grouped.get() + b * grouped_size);
-    if (center) fill_means(x, factors_of(factors, shape, b), b, means.get() + b * columns);
-  }
-  parallel_for(executor, 0, shape.batch * blocks, 1, [&](int64_t begin, int64_t end) {
-    Packed<T, T> packed(x, block);
-    Scratch<T> squares(block);
-    for (int64_t job = begin; job < end; ++job) {
-      const int64_t b = job / blocks, first = job % blocks * block, last = std::min(pixels, first + block);
-      const T* f = factors_of(factors, shape, b);
-      if (f != nullptr) {
-        for (int64_t p = first; p < last; ++p) squares[p - first] = f[p] * f[p];
-        f = squares.get() - first;
-      }
-      packed.fill(b, first, last, f, center ? means.get() + b * columns : nullptr);
-      kernels<T>().multiply(grouped.get() + b * grouped_size, matrix_rows, columns, packed.values(), packed.stride(),
-                            last - first, rectified, out + b * matrix_rows * pixels + first, pixels);
-    }
-  });
+  if (x.shape.pixels() == 0 || x.shape.channels == 0) return;
+  Application<T>(matrix, matrix_rows, x, factors, center, rectified, scale, executor).run(out, executor);
 }
 
 #define GENIMG_PRODUCT(S, T)                                                                          \

@@ -2,14 +2,14 @@
 
 #include "common/simd.h"
 #include "common/transpose.h"
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace genimg::gram::GENIMG_ISA {
 namespace {
 
-// A tile of kX x kY sums fills half of the registers.
-constexpr int kX = 4, kY = GENIMG_VECTOR_BYTES == 64 ? 4 : 2;
-constexpr int kResident = 16;  // rows of x that stay in the first cache while those of y pass
-static_assert(kRowGroup % kX == 0 && kRowGroup % kY == 0 && kResident % kX == 0);
+// ---- packing
 
 template <typename T>
 GENIMG_HD T number(T x) {
@@ -18,146 +18,284 @@ GENIMG_HD T number(T x) {
 GENIMG_HD float number(Half x) { return half_to_float(x.bits); }
 GENIMG_HD float number(BFloat x) { return bfloat_to_float(x.bits); }
 
-template <typename S, typename T>
-void pack_rows(const Run<S>& run, const T* pivots, const T* factors, T* to, int64_t to_stride) {
-  for (int64_t c = 0; c < run.channels; ++c) {
-    const S* const from = run.data + c * run.channel_stride;
-    T* const row = to + c * to_stride;
-    const T pivot = pivots == nullptr ? T(0) : pivots[c];
-    if (run.pixel_stride == 1)
-      for (int64_t p = 0; p < run.pixels; ++p) row[p] = number(from[p]) - pivot;
-    else
-      for (int64_t p = 0; p < run.pixels; ++p) row[p] = number(from[p * run.pixel_stride]) - pivot;
-    if (factors != nullptr)
-      for (int64_t p = 0; p < run.pixels; ++p) row[p] *= factors[p];
-  }
+// panel[s * kPanel + l] = rows[l * stride + s] for kPanel rows.
+template <typename T>
+void transpose_rows(const T* rows, int64_t stride, int64_t steps, T* panel) {
+  constexpr int n = Vector<T>::lanes;
+  const int64_t whole = steps / n * n;
+  for (int64_t s = 0; s < whole; s += n)
+    for (int l = 0; l < kPanel; l += n) transpose(rows + l * stride + s, stride, panel + s * kPanel + l, kPanel);
+  for (int64_t s = whole; s < steps; ++s)
+    for (int l = 0; l < kPanel; ++l) panel[s * kPanel + l] = rows[l * stride + s];
 }
 
-template <typename S>
-constexpr bool is_transposable = false;
-template <>
-constexpr bool is_transposable<float> = true;
-template <>
-constexpr bool is_transposable<double> = true;
-
-template <typename S, typename T>
-void pack(const Run<S>& run, const T* pivots, const T* factors, T* to, int64_t to_stride) {
-  if constexpr (is_transposable<S>) {
-    constexpr int64_t n = Vector<T>::lanes;
-    if (run.channel_stride == 1 && run.pixel_stride != 1 && pivots == nullptr && factors == nullptr) {
-      // Channels last: squares are transposed in registers.
-      const int64_t channels = run.channels / n * n, pixels = run.pixels / n * n;
-      for (int64_t p = 0; p < pixels; p += n)
-        for (int64_t c = 0; c < channels; c += n)
-          transpose(run.data + p * run.pixel_stride + c, run.pixel_stride, to + c * to_stride + p, to_stride);
-      const Run<S> right = {run.data + channels, run.channels - channels, 1, pixels, run.pixel_stride};
-      pack_rows<S, T>(right, nullptr, nullptr, to + channels * to_stride, to_stride);
-      const Run<S> below = {run.data + pixels * run.pixel_stride, run.channels, 1, run.pixels - pixels,
-                            run.pixel_stride};
-      return pack_rows<S, T>(below, nullptr, nullptr, to + pixels, to_stride);
+// A copy of a strip as kPanel rows of kSteps numbers, a part at a time.
+template <typename T, typename S>
+void pack_by_rows(const Strip<S>& strip, T* panel) {
+  constexpr int kSteps = 128;
+  T rows[kPanel][kSteps];
+  for (int64_t first = 0; first < strip.steps; first += kSteps) {
+    const int64_t steps = strip.steps - first < kSteps ? strip.steps - first : kSteps;
+    for (int l = 0; l < kPanel; ++l) {
+      const S* const from = strip.data + l * strip.lane_stride + first * strip.step_stride;
+      if (l >= strip.lanes)
+        for (int64_t s = 0; s < steps; ++s) rows[l][s] = T(0);
+      else if (strip.step_stride == 1)
+        for (int64_t s = 0; s < steps; ++s) rows[l][s] = number(from[s]);
+      else
+        for (int64_t s = 0; s < steps; ++s) rows[l][s] = number(from[s * strip.step_stride]);
     }
+    transpose_rows(rows[0], kSteps, steps, panel + first * kPanel);
   }
-  pack_rows(run, pivots, factors, to, to_stride);
 }
 
-// The sums of the lanes of sums[0 .. count), in order, as count / lanes vectors.
-template <typename V, int count, int lanes>
-GENIMG_HD void sum_lanes(V* sums) {
-  if constexpr (lanes > 1) {
+template <typename T, typename S>
+void pack_plain(const Strip<S>& strip, T* panel) {
+  if (strip.lanes == kPanel && strip.lane_stride == 1) {
+    for (int64_t s = 0; s < strip.steps; ++s)
+      for (int l = 0; l < kPanel; ++l) panel[s * kPanel + l] = number(strip.data[s * strip.step_stride + l]);
+    return;
+  }
+  if constexpr (sizeof(S) == sizeof(T))
+    if (strip.lanes == kPanel && strip.step_stride == 1)
+      return transpose_rows(strip.data, strip.lane_stride, strip.steps, panel);
+  pack_by_rows(strip, panel);
+}
+
+template <typename S, typename T>
+void pack(const Strip<S>& strip, const Weighting<T>& weighting, T* panel) {
+  pack_plain(strip, panel);
+  const auto [lane_offsets, step_offsets, lane_factors, step_factors] = weighting;
+  if (lane_offsets == nullptr && step_offsets == nullptr && lane_factors == nullptr && step_factors == nullptr) return;
+  T offsets[kPanel] = {}, factors[kPanel];
+  for (int l = 0; l < kPanel; ++l) {
+    if (lane_offsets != nullptr) offsets[l] = lane_offsets[l];
+    factors[l] = lane_factors == nullptr ? T(1) : lane_factors[l];
+  }
+  for (int64_t s = 0; s < strip.steps; ++s) {
+    const T offset = step_offsets == nullptr ? T(0) : step_offsets[s];
+    const T factor = step_factors == nullptr ? T(1) : step_factors[s];
+    T* const at = panel + s * kPanel;
+    for (int l = 0; l < kPanel; ++l) at[l] = (at[l] - offsets[l] - offset) * factors[l] * factor;
+    for (int64_t l = strip.lanes; l < kPanel; ++l) at[l] = T(0);
+  }
+}
+
+// ---- products
+
+constexpr int kVectors = 2;                               // of lanes
+constexpr int kRows = GENIMG_VECTOR_BYTES == 64 ? 8 : 4;  // with kVectors each, about half of the registers
+static_assert(kPanel % kRows == 0);
+
+// What is multiplied: numbers, in vectors of V that add up in Sum.
+template <typename T>
+struct Numbers {
+  using Element = T;
+  using Sum = T;
+  using V = typename Vector<T>::type;
+  GENIMG_HD V add(V sum, V a, T b) { return sum + a * b; }
+};
+
+// sums[r][v] += the sum over the steps of rows[s][r] and the v-th vector of lanes. `columns` is a part of a panel, the
+// next vector is `vector_stride` further.
+template <typename Factor, int vectors>
+GENIMG_HD void add_steps_of_tile(const typename Factor::Element* rows, int64_t row_step,
+                                 const typename Factor::Element* columns, int64_t vector_stride, int64_t steps,
+                                 typename Vector<typename Factor::Sum>::type (&sums)[kRows][vectors]) {
+  for (int64_t s = 0; s < steps; ++s, rows += row_step, columns += kPanel) {
+    typename Factor::V a[vectors];
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) a[v] = load<typename Factor::V>(columns + v * vector_stride);
 #pragma GCC unroll 8
-    for (int i = 0; i < count / 2; ++i)
-      sums[i] = even_lanes(sums[2 * i], sums[2 * i + 1]) + odd_lanes(sums[2 * i], sums[2 * i + 1]);
-    sum_lanes<V, count / 2, lanes / 2>(sums);
+    for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) sums[r][v] = Factor::add(sums[r][v], a[v], rows[r]);
+  }
+}
+
+// Of two vectors of lanes that follow each other: in one panel, or in two.
+template <typename T>
+constexpr int64_t vector_stride(int64_t panel_stride) {
+  return Vector<T>::lanes < kPanel ? Vector<T>::lanes : panel_stride;
+}
+
+GENIMG_HD void add_as_double(double* to, f64v value) { store(to, load<f64v>(to) + value); }
+GENIMG_HD void add_as_double(double* to, f32v value) {
+  constexpr int n = Vector<double>::lanes;
+  typedef float half_vector __attribute__((vector_size(GENIMG_VECTOR_BYTES / 2)));
+  half_vector halves[2];
+  __builtin_memcpy(halves, &value, sizeof value);
+  add_as_double(to, __builtin_convertvector(halves[0], f64v));
+  add_as_double(to + n, __builtin_convertvector(halves[1], f64v));
+}
+
+template <typename Factor, int vectors>
+void add_tile(const typename Factor::Element* rows, const typename Factor::Element* columns, int64_t panel_stride,
+              int64_t steps, double* sums, int64_t stride) {
+  using T = typename Factor::Sum;
+  constexpr int n = Vector<T>::lanes;
+  typename Vector<T>::type acc[kRows][vectors] = {};
+  add_steps_of_tile<Factor, vectors>(rows, kPanel, columns, vector_stride<T>(panel_stride), steps, acc);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) add_as_double(sums + r * stride + v * n, acc[r][v]);
+}
+
+template <typename Factor>
+void add_products(const typename Factor::Element* row_panel, const Panels<typename Factor::Element>& panels,
+                  double* sums, int64_t stride) {
+  constexpr int n = Vector<typename Factor::Sum>::lanes;
+  const int64_t lanes = panels.count * kPanel, whole = lanes / (kVectors * n) * (kVectors * n);
+  for (int64_t l = 0; l < whole; l += kVectors * n) {
+    const auto* const columns = panels.data + l / kPanel * panels.stride + l % kPanel;
+    for (int r = 0; r < kPanel; r += kRows)
+      add_tile<Factor, kVectors>(row_panel + r, columns, panels.stride, panels.steps, sums + r * stride + l, stride);
+  }
+  if (whole < lanes)  // one panel, one vector
+    for (int r = 0; r < kPanel; r += kRows)
+      add_tile<Factor, 1>(row_panel + r, panels.data + whole / kPanel * panels.stride, 0, panels.steps,
+                          sums + r * stride + whole, stride);
+}
+
+template <typename T>
+void add_steps(const T* panel, int64_t steps, const T* step_factors, double* sums) {
+  T totals[kPanel] = {};
+  for (int64_t s = 0; s < steps; ++s) {
+    const T factor = step_factors == nullptr ? T(1) : step_factors[s];
+    for (int l = 0; l < kPanel; ++l) totals[l] += factor * panel[s * kPanel + l];
+  }
+  for (int l = 0; l < kPanel; ++l) sums[l] += totals[l];
+}
+
+// rows x columns numbers of `values` (rows kPanel apart) to `to`, less the target.
+template <typename T>
+void put(const T* values, int64_t rows, int64_t columns, const T* target, T* to, int64_t stride, Losses& losses) {
+  double squares[kPanel] = {}, absolutes[kPanel] = {};
+  for (int64_t i = 0; i < rows; ++i)
+    if (target == nullptr)
+      for (int64_t j = 0; j < columns; ++j) to[i * stride + j] = values[i * kPanel + j];
+    else
+      for (int64_t j = 0; j < columns; ++j) {
+        const T difference = values[i * kPanel + j] - target[i * stride + j];
+        to[i * stride + j] = difference;
+        squares[j] += static_cast<double>(difference) * difference;
+        absolutes[j] += __builtin_fabs(static_cast<double>(difference));
+      }
+  if (target == nullptr) return;
+  for (int j = 0; j < kPanel; ++j) {
+    losses.squares += squares[j];
+    losses.absolutes += absolutes[j];
   }
 }
 
 template <typename T>
-GENIMG_HD void add_tile(const T* x, const T* y, int64_t stride, int64_t pixels, double* sums, int64_t sums_stride) {
+void write(const Block<T>& block, Losses& losses) {
+  constexpr int n = Vector<T>::lanes;
+  T values[kPanel * kPanel], mirrored[kPanel * kPanel];
+  for (int64_t i = 0; i < kPanel; ++i)
+    for (int64_t j = 0; j < kPanel; ++j) {
+      double value = block.products[i * block.products_stride + j];
+      if (block.total > 0) value = centered(value, block.row_sums[i], block.column_sums[j], block.total);
+      values[i * kPanel + j] = static_cast<T>(block.scale * value);
+    }
+  put(values, block.rows, block.columns, block.target, block.gram, block.stride, losses);
+  if (block.mirror == nullptr) return;
+  for (int i = 0; i < kPanel; i += n)
+    for (int j = 0; j < kPanel; j += n) transpose(values + i * kPanel + j, kPanel, mirrored + j * kPanel + i, kPanel);
+  put(mirrored, block.columns, block.rows, block.mirror_target, block.mirror, block.stride, losses);
+}
+
+template <typename T, int vectors>
+GENIMG_HD void multiply_tile(const T* rows, const T* columns, int64_t panel_stride, int64_t steps, const Tile<T>& tile,
+                             int64_t first) {
   using V = typename Vector<T>::type;
   constexpr int n = Vector<T>::lanes;
-  V acc[kX * kY] = {};
-  for (int64_t p = 0; p < pixels; p += n) {
-    V a[kX], b[kY];
-#pragma GCC unroll 4
-    for (int i = 0; i < kX; ++i) a[i] = load<V>(x + i * stride + p);
-#pragma GCC unroll 4
-    for (int j = 0; j < kY; ++j) b[j] = load<V>(y + j * stride + p);
-#pragma GCC unroll 4
-    for (int i = 0; i < kX; ++i)
-#pragma GCC unroll 4
-      for (int j = 0; j < kY; ++j) acc[i * kY + j] += a[i] * b[j];
-  }
-  sum_lanes<V, kX * kY, n>(acc);
-  T totals[kX * kY];
-  __builtin_memcpy(totals, acc, sizeof totals);
-#pragma GCC unroll 4
-  for (int i = 0; i < kX; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < kY; ++j) sums[i * sums_stride + j] += totals[i * kY + j];
-}
-
-template <typename T>
-void add_products(const T* x, int64_t x_rows, const T* y, int64_t y_rows, int64_t stride, int64_t pixels, bool upper,
-                  double* sums, int64_t sums_stride) {
-  for (int64_t first = 0; first < x_rows; first += kResident) {
-    const int64_t last = first + kResident < x_rows ? first + kResident : x_rows;
-    for (int64_t j = upper ? first : 0; j < y_rows; j += kY)
-      for (int64_t i = first; i < last; i += kX)
-        if (!upper || i < j + kY)
-          add_tile(x + i * stride, y + j * stride, stride, pixels, sums + i * sums_stride + j, sums_stride);
-  }
-}
-
-template <typename T>
-void add_rows(const T* x, int64_t rows, int64_t stride, int64_t pixels, const T* factors, double* sums) {
-  for (int64_t i = 0; i < rows; ++i) {
-    double lanes[8] = {};
-    const T* const row = x + i * stride;
-    for (int64_t p = 0; p < pixels; p += 8)  // the pixels come in multiples of more
-      for (int l = 0; l < 8; ++l) lanes[l] += factors == nullptr ? row[p + l] : row[p + l] * factors[p + l];
-    for (const double lane : lanes) sums[i] += lane;
-  }
-}
-
-template <typename T>
-void multiply(const T* matrix, int64_t rows, int64_t inner, const T* x, int64_t stride, int64_t pixels, bool gated,
-              T* out, int64_t out_stride) {
-  using V = typename Vector<T>::type;
-  constexpr int n = Vector<T>::lanes, kVectors = 2;
-  static_assert(kPixelGroup % (kVectors * n) == 0);
-  constexpr int kRows = GENIMG_VECTOR_BYTES == 64 ? kRowGroup : kRowGroup / 2;
-  for (int64_t p = 0; p < pixels; p += kVectors * n)
-    for (int64_t i = 0; i < rows; i += kRows) {
-      const T* m = matrix + i / kRowGroup * kRowGroup * inner + i % kRowGroup;
-      V acc[kRows][kVectors] = {};
-      for (int64_t j = 0; j < inner; ++j, m += kRowGroup) {
-        V b[kVectors];
-#pragma GCC unroll 2
-        for (int v = 0; v < kVectors; ++v) b[v] = load<V>(x + j * stride + p + v * n);
-#pragma GCC unroll 8
-        for (int r = 0; r < kRows; ++r)
-#pragma GCC unroll 2
-          for (int v = 0; v < kVectors; ++v) acc[r][v] += m[r] * b[v];
+  V acc[kRows][vectors] = {};
+  const int64_t next = vector_stride<T>(panel_stride);
+  add_steps_of_tile<Numbers<T>, vectors>(rows, kRows, columns, next, steps, acc);
+  for (int r = 0; r < kRows && r < tile.rows; ++r)
+    for (int v = 0; v < vectors; ++v) {
+      V value = acc[r][v];
+      const int64_t lane = first + v * n;
+      if (tile.gate != nullptr)
+        value = load<V>(tile.gate + lane / kPanel * panel_stride + lane % kPanel + r * kPanel) > 0 ? value : V{};
+      T* const to = tile.out + r * tile.stride + lane;
+      if (lane + n <= tile.lanes) {
+        store(to, value);
+        continue;
       }
-      for (int r = 0; r < kRows && i + r < rows; ++r)
-        for (int v = 0; v < kVectors; ++v) {
-          const int64_t at = p + v * n;
-          V value = acc[r][v];
-          if (gated) value = load<V>(x + (i + r) * stride + at) > 0 ? value : V{};
-          T* const to = out + (i + r) * out_stride + at;
-          if (at + n <= pixels) {
-            store(to, value);
-            continue;
-          }
-          for (int l = 0; l < n; ++l)
-            if (at + l < pixels) to[l] = value[l];
-        }
+      for (int l = 0; l < n; ++l)
+        if (lane + l < tile.lanes) to[l] = value[l];
     }
 }
+
+template <typename T>
+void multiply(const T* rows, const Panels<T>& panels, const Tile<T>& tile) {
+  constexpr int n = Vector<T>::lanes;
+  const int64_t lanes = panels.count * kPanel, whole = lanes / (kVectors * n) * (kVectors * n);
+  for (int64_t l = 0; l < whole; l += kVectors * n)
+    multiply_tile<T, kVectors>(rows, panels.data + l / kPanel * panels.stride + l % kPanel, panels.stride, panels.steps,
+                               tile, l);
+  if (whole < lanes)
+    multiply_tile<T, 1>(rows, panels.data + whole / kPanel * panels.stride, panels.stride, panels.steps, tile, whole);
+}
+
+// ---- pairs of bfloat16
+
+#if defined(__AVX512BF16__)
+struct BFloatPairs {
+  using Element = uint32_t;
+  using Sum = float;
+  using V = u32v;
+  GENIMG_HD f32v add(f32v sum, u32v a, uint32_t b) {
+    return (f32v)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)_mm512_set1_epi32(static_cast<int>(b)));
+  }
+};
+
+uint32_t pair_of(const Strip<BFloat>& strip, int64_t lane, int64_t step) {
+  if (lane >= strip.lanes) return 0;
+  const BFloat* const at = strip.data + lane * strip.lane_stride + step * strip.step_stride;
+  const uint32_t second = step + 1 < strip.steps ? at[strip.step_stride].bits : 0;
+  return at[0].bits | second << 16;
+}
+
+void pack_pairs(const Strip<BFloat>& strip, uint32_t* panel) {
+  constexpr int n = Vector<float>::lanes;
+  int64_t done = 0;
+  if (strip.lanes == kPanel && strip.step_stride == 1) {
+    // Two neighbouring steps are one number already: squares of them are transposed.
+    static_assert(n == kPanel);
+    for (; done + 2 * n <= strip.steps; done += 2 * n) {
+      float square[kPanel][n];
+      for (int l = 0; l < kPanel; ++l)
+        __builtin_memcpy(square[l], strip.data + l * strip.lane_stride + done, sizeof square[l]);
+      float to[n][kPanel];
+      transpose(square[0], n, to[0], kPanel);
+      __builtin_memcpy(panel + done / 2 * kPanel, to, sizeof to);
+    }
+  } else if (strip.lanes == kPanel && strip.lane_stride == 1) {
+    for (; done + 2 <= strip.steps; done += 2) {
+      const BFloat* const at = strip.data + done * strip.step_stride;
+      for (int l = 0; l < kPanel; ++l)
+        panel[done / 2 * kPanel + l] = at[l].bits | static_cast<uint32_t>(at[strip.step_stride + l].bits) << 16;
+    }
+  }
+  for (; done < strip.steps; done += 2)
+    for (int l = 0; l < kPanel; ++l) panel[done / 2 * kPanel + l] = pair_of(strip, l, done);
+}
+#endif
 
 template <typename T>
 constexpr Kernels<T> table() {
-  return {&pack<T, T>, &pack<Half, T>, &pack<BFloat, T>, &add_products<T>, &add_rows<T>, &multiply<T>};
+  Kernels<T> kernels = {&pack<T, T>,   &pack<Half, T>, &pack<BFloat, T>, &add_products<Numbers<T>>,
+                        &add_steps<T>, &write<T>,      &multiply<T>,     kRows,
+                        nullptr,       nullptr};
+#if defined(__AVX512BF16__)
+  kernels.pack_pairs = &pack_pairs;
+  kernels.add_pair_products = &add_products<BFloatPairs>;
+#endif
+  return kernels;
 }
 
 }  // namespace

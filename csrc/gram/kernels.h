@@ -1,7 +1,9 @@
 // The CPU's inner loops, one table of functions per instruction set (kernels.cpp).
 //
-// A block of pixels is packed as rows of T, a row for each channel, so that vectors run along pixels whatever the
-// layout of the features was, and neighbouring rows do not fall into the same sets of the cache.
+// Matrices are packed into panels: kPanel numbers side by side (lanes) at each of many steps, whatever the layout they
+// come from. A product of two panels sums over their steps, so that vectors run along lanes and no sum over the lanes
+// of a vector is ever needed. For the Gram matrix lanes are channels and steps are pixels; for its derivative lanes are
+// pixels and steps are channels.
 #pragma once
 
 #include <stdint.h>
@@ -10,35 +12,85 @@
 
 namespace genimg::gram {
 
-constexpr int kRowGroup = 8;     // packed rows come in multiples of this, the last ones zero
-constexpr int kPixelGroup = 32;  // packed pixels likewise
+constexpr int kPanel = 16;
 
-// Where a run of pixels of one feature map lies.
+// A part of a matrix of at most kPanel lanes, where it lies.
 template <typename S>
-struct Run {
+struct Strip {
   const S* data;
-  int64_t channels, channel_stride;
-  int64_t pixels, pixel_stride;
+  int64_t lanes, lane_stride;
+  int64_t steps, step_stride;
+};
+
+// (x - lane offset - step offset) * lane factor * step factor; null offsets are 0, null factors 1. Those of lanes have
+// kPanel entries, offsets 0 past the lanes of the strip.
+template <typename T>
+struct Weighting {
+  const T* lane_offsets = nullptr;
+  const T* step_offsets = nullptr;
+  const T* lane_factors = nullptr;
+  const T* step_factors = nullptr;
+};
+
+// Panels that follow each other.
+template <typename E>
+struct Panels {
+  const E* data;
+  int64_t stride;  // from one to the next
+  int64_t count;
+  int64_t steps;
+};
+
+// Where a product of a group of rows goes: out[r * stride + lane], for the rows and lanes that there are.
+template <typename T>
+struct Tile {
+  T* out;
+  int64_t stride;
+  int64_t rows, lanes;
+  const T* gate;  // as packed, at the step of the first row: 0 where it is not positive; null: no gate
+};
+
+// A block of at most kPanel x kPanel sums of products and where it goes.
+template <typename T>
+struct Block {
+  const double* products;  // rows `products_stride` apart
+  int64_t products_stride;
+  int64_t rows, columns;
+  const double *row_sums, *column_sums;  // of whole panels; not used where total is 0
+  double total;                          // 0: not centred
+  double scale;
+  T* gram;          // the block's place, in a matrix with rows `stride` apart
+  T* mirror;        // that of the transposed block; null: none
+  const T* target;  // subtracted; null: 0
+  const T* mirror_target;
+  int64_t stride;
+};
+
+// Of a difference.
+struct Losses {
+  double squares, absolutes;
 };
 
 template <typename T>
 struct Kernels {
-  // to[c * to_stride + p] = factors[p] * (x[c][p] - pivots[c]); null factors are 1, null pivots 0.
+  // panel[s * kPanel + l], 0 for lanes past those of the strip.
   template <typename S>
-  using Pack = void (*)(const Run<S>& run, const T* pivots, const T* factors, T* to, int64_t to_stride);
+  using Pack = void (*)(const Strip<S>& strip, const Weighting<T>& weighting, T* panel);
   Pack<T> pack;
   Pack<Half> pack_half;
   Pack<BFloat> pack_bfloat;
-  // sums[i * sums_stride + j] += sum over p < pixels of x[i][p] y[j][p]; rows, pixels in multiples of their groups.
-  // upper: only for the tiles that hold an i <= j.
-  void (*add_products)(const T* x, int64_t x_rows, const T* y, int64_t y_rows, int64_t stride, int64_t pixels,
-                       bool upper, double* sums, int64_t sums_stride);
-  // sums[i] += sum of x[i][p] factors[p] (null: 1)
-  void (*add_rows)(const T* x, int64_t rows, int64_t stride, int64_t pixels, const T* factors, double* sums);
-  // out[i * out_stride + p] = sum over j of matrix[i][j] x[j][p] for p < pixels, where x has columns up to the next
-  // multiple of kPixelGroup. matrix: groups of kRowGroup rows, each [j][row of the group]. gated: 0 where x[i][p] <= 0.
-  void (*multiply)(const T* matrix, int64_t rows, int64_t inner, const T* x, int64_t stride, int64_t pixels, bool gated,
-                   T* out, int64_t out_stride);
+  // sums[r * stride + l] += sum over steps of row_panel[s][r] panels[s][l], for the kPanel lanes r and all l.
+  void (*add_products)(const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride);
+  // sums[l] += sum over steps of panel[s][l] step_factors[s] (null: 1)
+  void (*add_steps)(const T* panel, int64_t steps, const T* step_factors, double* sums);
+  // gram = scale * (products, centred) - target; adds to the losses where there is a target.
+  void (*write)(const Block<T>& block, Losses& losses);
+  // tile = sum over steps of rows[s][r] panels[s][l]; rows: group_rows numbers at each step.
+  void (*multiply)(const T* rows, const Panels<T>& panels, const Tile<T>& tile);
+  int group_rows;
+  // Two steps of bfloat16 as one number, and their products; null where the processor has no instruction for it.
+  void (*pack_pairs)(const Strip<BFloat>& strip, uint32_t* panel);
+  void (*add_pair_products)(const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums, int64_t stride);
 };
 
 // For this processor (common/isa.h). T is float or double.
