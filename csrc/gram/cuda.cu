@@ -180,7 +180,7 @@ __device__ __forceinline__ const T* factors_of(const PixelFactors<T>& factors, i
 }
 
 template <typename Math, typename S>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kResident)
     add_run(const __grid_constant__ RunArguments<S, typename Math::Sum> p) {
   using T = typename Math::Sum;
   constexpr int kTile = Math::kTile;
@@ -232,8 +232,8 @@ __device__ __forceinline__ double block_sum(double value, double (&warp_sums)[kT
   return sum;
 }
 
-constexpr int kPatch = kBlock * kBlock;  // a block of finish has 8 x 8 sums, whose rows are sectors
-constexpr int kPartGroups = kThreads / kPatch;
+constexpr int kPatchSums = kPatch * kPatch;  // what a block of finish has: rows of a patch are sectors
+constexpr int kPartGroups = kThreads / kPatchSums;
 
 template <typename T>
 struct FinishArguments {
@@ -257,13 +257,13 @@ struct Patch {
 
 template <int kTile>
 __device__ __forceinline__ Patch<kTile> patch_of(const Cut& cut) {
-  constexpr unsigned edge = kTile / kBlock;
+  constexpr unsigned edge = kTile / kPatch;
   Patch<kTile> patch;
   patch.b = blockIdx.x / (edge * edge) / cut.tiles;
   patch.tile = blockIdx.x / (edge * edge) % cut.tiles;
   patch.place = tile_place(cut, patch.tile);
-  patch.at[0] = blockIdx.x / edge % edge * kBlock;
-  patch.at[1] = blockIdx.x % edge * kBlock;
+  patch.at[0] = blockIdx.x / edge % edge * kPatch;
+  patch.at[1] = blockIdx.x % edge * kPatch;
 #pragma unroll
   for (int side = 0; side < 2; ++side) patch.channel[side] = patch.place.edge[side] * kTile + patch.at[side];
   patch.is_diagonal = cut.is_symmetric && patch.channel[0] == patch.channel[1];
@@ -292,7 +292,7 @@ __device__ __forceinline__ Sums add_parts(const FinishArguments<T>& p, const Pat
                  *const totals = p.partial.totals + patch.b * cut.parts;
   Sums sums;
 #pragma unroll 8
-  for (int64_t part = threadIdx.x / kPatch; part < cut.parts; part += kPartGroups) {
+  for (int64_t part = threadIdx.x / kPatchSums; part < cut.parts; part += kPartGroups) {
     sums.of[0] += products[part * (kTile * kTile) + i * kTile + j];
     if (!p.center) continue;
     sums.of[1] += x[part * kTile];
@@ -303,19 +303,20 @@ __device__ __forceinline__ Sums add_parts(const FinishArguments<T>& p, const Pat
 }
 
 // Where an element of a patch lies in shared memory, so that rows and columns are read without conflicts.
-__device__ __forceinline__ int patch_slot(int row, int column) { return row * kBlock + (column ^ (row & 4)); }
+__device__ __forceinline__ int patch_slot(int row, int column) { return row * kPatch + (column ^ (row & 4)); }
 
 // The patch's elements, finished, in patch_slot's places; the means on the way.
 template <typename T, int kTile>
 __device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const Patch<kTile>& patch,
-                                             double (&shared)[kKinds][kPartGroups][kPatch], T (&values)[kPatch]) {
-  const int t = threadIdx.x, element = t % kPatch, row = element / kBlock, column = element % kBlock;
+                                             double (&shared)[kKinds][kPartGroups][kPatchSums],
+                                             T (&values)[kPatchSums]) {
+  const int t = threadIdx.x, element = t % kPatchSums, row = element / kPatch, column = element % kPatch;
   const Sums own = add_parts(p, patch, row, column);
 #pragma unroll
   for (int kind = 0; kind < kKinds; ++kind)
-    if (kind == 0 || p.center) shared[kind][t / kPatch][element] = own.of[kind];
+    if (kind == 0 || p.center) shared[kind][t / kPatchSums][element] = own.of[kind];
   __syncthreads();
-  if (t < kPatch) {
+  if (t < kPatchSums) {
     Sums sums;
 #pragma unroll
     for (int kind = 0; kind < kKinds; ++kind)
@@ -336,9 +337,9 @@ __device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const 
 // Writes the patch, by the first 64 threads, and its mirror image, by the next; returns what this thread wrote.
 template <typename T, int kTile>
 __device__ __forceinline__ T write_patch(const FinishArguments<T>& p, const Patch<kTile>& patch,
-                                         const T (&values)[kPatch]) {
-  const int side = static_cast<int>(threadIdx.x) / kPatch, row = threadIdx.x % kPatch / kBlock,
-            column = threadIdx.x % kBlock;
+                                         const T (&values)[kPatchSums]) {
+  const int side = static_cast<int>(threadIdx.x) / kPatchSums, row = threadIdx.x % kPatchSums / kPatch,
+            column = threadIdx.x % kPatch;
   if (side > 1 || (side == 1 && (!p.cut.is_symmetric || patch.is_diagonal))) return 0;
   const bool is_mirrored = side == 1 || (patch.is_diagonal && row > column);
   const int64_t i = (side == 0 ? patch.channel[0] : patch.channel[1]) + row;
@@ -354,8 +355,8 @@ __device__ __forceinline__ T write_patch(const FinishArguments<T>& p, const Patc
 
 template <typename T, int kTile>
 __global__ void __launch_bounds__(kThreads) finish(const __grid_constant__ FinishArguments<T> p) {
-  __shared__ double sums[kKinds][kPartGroups][kPatch];
-  __shared__ T values[kPatch];
+  __shared__ double sums[kKinds][kPartGroups][kPatchSums];
+  __shared__ T values[kPatchSums];
   __shared__ double warp_sums[kThreads / kWarp];
   const Patch<kTile> patch = patch_of<kTile>(p.cut);
   double value = 0;
@@ -389,24 +390,24 @@ __global__ void __launch_bounds__(kThreads)
 template <typename T, int kTile>
 __global__ void __launch_bounds__(kThreads)
     finish_means(const __grid_constant__ Cut cut, const __grid_constant__ Partial<T> partial, T* __restrict__ means) {
-  constexpr int groups = kThreads / kBlock;
+  constexpr int groups = kThreads / kPatch;
   __shared__ double sums[2][kThreads];
   const int t = threadIdx.x;
-  const int64_t blocks = (cut.channels[0] + kBlock - 1) / kBlock, b = blockIdx.x / blocks;
-  const int64_t channel = blockIdx.x % blocks * kBlock + t % kBlock;
+  const int64_t blocks = (cut.channels[0] + kPatch - 1) / kPatch, b = blockIdx.x / blocks;
+  const int64_t channel = blockIdx.x % blocks * kPatch + t % kPatch;
   const T* const channels = partial.channels[0] + (b * cut.edges[0] + channel / kTile) * cut.parts * kTile;
   double sum = 0, total = 0;
-  for (int64_t part = t / kBlock; part < cut.parts; part += groups) {
+  for (int64_t part = t / kPatch; part < cut.parts; part += groups) {
     sum += channels[part * kTile + channel % kTile];
     total += partial.totals[b * cut.parts + part];
   }
   sums[0][t] = sum;
   sums[1][t] = total;
   __syncthreads();
-  if (t >= kBlock || channel >= cut.channels[0]) return;
+  if (t >= kPatch || channel >= cut.channels[0]) return;
   for (int group = 1; group < groups; ++group) {
-    sum += sums[0][group * kBlock + t];
-    total += sums[1][group * kBlock + t];
+    sum += sums[0][group * kPatch + t];
+    total += sums[1][group * kPatch + t];
   }
   const int64_t at = b * cut.channels[0] + channel;
   means[at] = static_cast<T>(partial.pivots[at] + (total > 0 ? sum / total : 0));
@@ -451,7 +452,7 @@ __device__ __forceinline__ void write_pixels(const ApplyArguments<T>& p, const A
 }
 
 template <typename Math>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, kResident)
     apply_matrix(const __grid_constant__ ApplyArguments<typename Math::Sum> p) {
   using T = typename Math::Sum;
   __shared__ Memory<Math> memory;
@@ -507,7 +508,7 @@ Cut cut_of(const Features<S>& x, const Features<S>* y, bool only_channels = fals
 
 template <typename T>
 int64_t finish_blocks(const Cut& cut) {
-  constexpr int64_t edge = kTile<T> / kBlock;
+  constexpr int64_t edge = kTile<T> / kPatch;
   return cut.tiles * edge * edge;
 }
 
@@ -631,7 +632,7 @@ const T* find_means(const Features<T>& x, const PixelFactors<T>& factors, void* 
   const Cut& cut = memory.cut;
   const Operand<T> operand = operand_of(x, true);
   add_all_runs<T, T>({cut, {operand, operand}, factors, true, true, memory.sums.partial}, false, launches);
-  launches.add(cut.batch * ceil_divide(cut.channels[0], kBlock), kThreads, finish_means<T, kTile<T>>, cut,
+  launches.add(cut.batch * ceil_divide(cut.channels[0], kPatch), kThreads, finish_means<T, kTile<T>>, cut,
                memory.sums.partial, memory.means);
   return memory.means;
 }

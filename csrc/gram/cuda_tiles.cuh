@@ -17,8 +17,8 @@ constexpr int kThreads = 256;
 constexpr int kGroups = 4;
 constexpr int kGroupThreads = kThreads / kGroups;
 constexpr int kWarp = 32;
-constexpr int kBlocks = 2;  // on a multiprocessor at least: a thread has 128 registers
-constexpr int kBlock = 8;   // sums of a thread are this far apart, in rows and in columns
+constexpr int kResident = 2;  // blocks on a multiprocessor at least: a thread has 128 registers
+constexpr int kPatch = 8;     // a tile is made of patches of 8 x 8 sums, and a thread of a group has one sum of each
 constexpr int kSliceBytes = 128;
 constexpr int kVectorBytes = 16;
 
@@ -216,7 +216,7 @@ class Share {
 
 // ---- Sums of a thread -----------------------------------------------------------------------------------------------
 
-// T in registers: thread (y, x) of a group has the sums of the rows y, y + 8, ... and the columns x, x + 8, ...
+// Plain arithmetic in T: thread (y, x) of a group has the sums of the rows y, y + 8, ... and the columns x, x + 8, ...
 template <typename T>
 class Plain {
  public:
@@ -224,8 +224,8 @@ class Plain {
   using Sum = T;
   static constexpr int kTile = sizeof(T) == 8 ? 32 : 64;
 
-  // Adds the products of a group's part of a slice; weights, one for each depth, may be null. upper: sums that lie
-  // below the diagonal of the tile are left out, as far as 8 x 8 of them go together.
+  // Adds the products of a group's part of a slice; weights, one for each depth, may be null. upper: the patches below
+  // the diagonal of the tile are left out.
   __device__ __forceinline__ void add(const T* a, const T* b, const T* weights, bool upper) {
     if (upper)
       add_some<true>(a, b, weights);
@@ -240,16 +240,16 @@ class Plain {
     for (int r = 0; r < kSums; ++r)
 #pragma unroll
       for (int c = 0; c < kSums; ++c) {
-        T& sum = tile[(row() + kBlock * r) * kPitch + column() + kBlock * c];
+        T& sum = tile[(row() + kPatch * r) * kPitch + column() + kPatch * c];
         sum = is_first ? sums_[r][c] : sum + sums_[r][c];
       }
   }
 
  private:
   using Slice = Share<T, T, kTile>;
-  static constexpr int kSums = kTile / kBlock;
-  static __device__ __forceinline__ int row() { return threadIdx.x % kGroupThreads / kBlock; }
-  static __device__ __forceinline__ int column() { return threadIdx.x % kBlock; }
+  static constexpr int kSums = kTile / kPatch;
+  static __device__ __forceinline__ int row() { return threadIdx.x % kGroupThreads / kPatch; }
+  static __device__ __forceinline__ int column() { return threadIdx.x % kPatch; }
 
   template <bool upper>
   __device__ __forceinline__ void add_some(const T* a, const T* b, const T* weights) {
@@ -261,7 +261,7 @@ class Plain {
       V right[kSums];
 #pragma unroll
       for (int c = 0; c < kSums; ++c)
-        right[c] = load_vector(reinterpret_cast<const V*>(b + (column() + kBlock * c) * Slice::kPitch + k));
+        right[c] = load_vector(reinterpret_cast<const V*>(b + (column() + kPatch * c) * Slice::kPitch + k));
       if (weights != nullptr) {
         const V weight = load_vector(reinterpret_cast<const V*>(weights + k));
 #pragma unroll
@@ -271,7 +271,7 @@ class Plain {
       }
 #pragma unroll
       for (int r = 0; r < kSums; ++r) {
-        const V left = load_vector(reinterpret_cast<const V*>(a + (row() + kBlock * r) * Slice::kPitch + k));
+        const V left = load_vector(reinterpret_cast<const V*>(a + (row() + kPatch * r) * Slice::kPitch + k));
 #pragma unroll
         for (int c = upper ? r : 0; c < kSums; ++c)
 #pragma unroll
@@ -350,7 +350,7 @@ struct Memory {
   static constexpr int kTile = Math::kTile;
   static constexpr int kWords = kSliceBytes / sizeof(Word);
   static constexpr int kDepth = kWords * elements_of<Word>;
-  static constexpr int kPitch = kTile + kBlock;  // of the tile: rows of a group's sums begin in different banks
+  static constexpr int kPitch = kTile + kPatch;  // of the tile: rows of a group's sums begin in different banks
   static constexpr int kSlice = kTile * Share<T, Word, kTile>::kPitch;
 
   union {

@@ -250,7 +250,7 @@ SEEDS = [
         (
             "divergent barrier",
             "= own.of[kind];\n  __syncthreads();",
-            "= own.of[kind];\n  if (t < kPatch) __syncthreads();",
+            "= own.of[kind];\n  if (t < kPatchSums) __syncthreads();",
             "plain",
             "divergent barrier",
         ),
