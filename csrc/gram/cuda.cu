@@ -24,26 +24,35 @@ namespace {
 
 // ---- The sums of a run of pixels ------------------------------------------------------------------------------------
 
+// The matrix in square cells; where it is symmetric, those below the diagonal are left out.
+struct Grid {
+  bool is_symmetric = true;
+  int64_t edges[2] = {}, count = 0;  // cells along each edge, and all of them
+};
+
+struct Cell {
+  int64_t edge[2];  // row and column
+};
+
+// Cells are numbered one column after another, each down to the diagonal where the matrix is symmetric.
+__device__ __forceinline__ Cell cell_of(const Grid& grid, int64_t number) {
+  if (!grid.is_symmetric) return {number % grid.edges[0], number / grid.edges[0]};
+  int64_t column = static_cast<int64_t>((sqrt(8.0 * number + 1) - 1) / 2);
+  while (column * (column + 1) / 2 > number) --column;
+  while ((column + 1) * (column + 2) / 2 <= number) ++column;
+  return {number - column * (column + 1) / 2, column};
+}
+__device__ __forceinline__ int64_t cell_number(const Grid& grid, const Cell& cell) {
+  return cell.edge[0] + (grid.is_symmetric ? cell.edge[1] * (cell.edge[1] + 1) / 2 : cell.edge[1] * grid.edges[0]);
+}
+
 // How a product is cut. A block of add_run works on one tile, one part of the pixels and one item of the batch.
 struct Cut {
-  bool is_symmetric = true;  // of x by itself
   int64_t batch = 0, pixels = 0;
-  int64_t channels[2] = {};          // of x and y
-  int64_t edges[2] = {}, tiles = 0;  // tiles along each, and all of them
+  int64_t channels[2] = {};  // of x and y
+  Grid tiles, patches;
   int64_t parts = 0, run = 0;
 };
-
-struct TilePlace {
-  int64_t edge[2];  // row and column of tiles
-};
-
-// Where a tile lies: one column after another, each down to the diagonal where the product is symmetric.
-__device__ __forceinline__ TilePlace tile_place(const Cut& cut, int64_t tile) {
-  if (!cut.is_symmetric) return {tile % cut.edges[0], tile / cut.edges[0]};
-  int64_t column = 0;
-  while (tile > column) tile -= ++column;
-  return {tile, column};
-}
 
 // What the runs leave behind.
 template <typename T>
@@ -67,18 +76,19 @@ struct RunArguments {
 // What a block of add_run works on.
 struct Job {
   int64_t b, tile, part;
-  TilePlace place;
+  Cell place;
   bool is_diagonal;
   bool wants[2];  // the channels of x and of y: each of them once, next to the diagonal or at an edge of the matrix
 };
 
 __device__ __forceinline__ Job job_of(const Cut& cut, bool only_channels) {
-  const int64_t tiles = only_channels ? cut.edges[0] : cut.tiles;
+  const bool is_symmetric = cut.tiles.is_symmetric;
+  const int64_t tiles = only_channels ? cut.tiles.edges[0] : cut.tiles.count;
   Job job{blockIdx.x / tiles / cut.parts, blockIdx.x % tiles, blockIdx.x / tiles % cut.parts, {}, false, {}};
-  job.place = only_channels ? TilePlace{job.tile, job.tile} : tile_place(cut, job.tile);
-  job.is_diagonal = cut.is_symmetric && job.place.edge[0] == job.place.edge[1];
-  job.wants[0] = cut.is_symmetric ? job.is_diagonal : job.place.edge[1] == 0;
-  job.wants[1] = !cut.is_symmetric && job.place.edge[0] == 0;
+  job.place = only_channels ? Cell{job.tile, job.tile} : cell_of(cut.tiles, job.tile);
+  job.is_diagonal = is_symmetric && job.place.edge[0] == job.place.edge[1];
+  job.wants[0] = is_symmetric ? job.is_diagonal : job.place.edge[1] == 0;
+  job.wants[1] = !is_symmetric && job.place.edge[0] == 0;
   return job;
 }
 
@@ -155,7 +165,7 @@ __device__ __forceinline__ void write_channels(const RunArguments<S, T>& p, cons
 #pragma unroll
   for (int side = 0; side < 2; ++side) {
     if (!job.wants[side]) continue;
-    const int64_t row = (job.b * cut.edges[side] + job.place.edge[side]) * cut.parts + job.part;
+    const int64_t row = (job.b * cut.tiles.edges[side] + job.place.edge[side]) * cut.parts + job.part;
     p.partial.channels[side][row * kTile + t] = sum(side);
   }
   if (job.tile > 0 || t > 0) return;
@@ -211,8 +221,8 @@ __global__ void __launch_bounds__(kThreads, kResident)
              });
   if (!p.only_channels) {
     add_groups(sums, memory);
-    write_tile(memory,
-               p.partial.products + ((job.b * p.cut.tiles + job.tile) * p.cut.parts + job.part) * (kTile * kTile));
+    write_tile(memory, p.partial.products +
+                           ((job.b * p.cut.tiles.count + job.tile) * p.cut.parts + job.part) * (kTile * kTile));
   }
   if (p.center) write_channels(p, job, own, channel_sums);
 }
@@ -220,7 +230,8 @@ __global__ void __launch_bounds__(kThreads, kResident)
 // ---- The sums of all runs -------------------------------------------------------------------------------------------
 
 // The sum over the block of what its threads have; for all of them.
-__device__ __forceinline__ double block_sum(double value, double (&warp_sums)[kThreads / kWarp]) {
+template <int warps>
+__device__ __forceinline__ double block_sum(double value, double (&warp_sums)[warps]) {
 #pragma unroll
   for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
   __syncthreads();
@@ -228,12 +239,13 @@ __device__ __forceinline__ double block_sum(double value, double (&warp_sums)[kT
   __syncthreads();
   double sum = 0;
 #pragma unroll
-  for (int w = 0; w < kThreads / kWarp; ++w) sum += warp_sums[w];
+  for (int w = 0; w < warps; ++w) sum += warp_sums[w];
   return sum;
 }
 
 constexpr int kPatchSums = kPatch * kPatch;  // what a block of finish has: rows of a patch are sectors
-constexpr int kPartGroups = kThreads / kPatchSums;
+constexpr int kFinishThreads = 512;
+constexpr int kPartGroups = kFinishThreads / kPatchSums;
 
 template <typename T>
 struct FinishArguments {
@@ -245,30 +257,29 @@ struct FinishArguments {
   double* losses;  // what each block adds to out.sums: (batch, block, 2); null where they are not wanted
 };
 
-// An 8 x 8 patch of a tile; of those on and above the diagonal of a symmetric product something is wanted.
-template <int kTile>
+// A patch of the matrix.
 struct Patch {
   int64_t b, tile;
-  TilePlace place;
+  Cell place;          // of the tile
   int at[2];           // in the tile
   int64_t channel[2];  // of the first row and column
-  bool is_wanted, is_diagonal;
+  bool is_diagonal;
 };
 
 template <int kTile>
-__device__ __forceinline__ Patch<kTile> patch_of(const Cut& cut) {
-  constexpr unsigned edge = kTile / kPatch;
-  Patch<kTile> patch;
-  patch.b = blockIdx.x / (edge * edge) / cut.tiles;
-  patch.tile = blockIdx.x / (edge * edge) % cut.tiles;
-  patch.place = tile_place(cut, patch.tile);
-  patch.at[0] = blockIdx.x / edge % edge * kPatch;
-  patch.at[1] = blockIdx.x % edge * kPatch;
+__device__ __forceinline__ Patch patch_of(const Cut& cut) {
+  constexpr int patches = kTile / kPatch;
+  const Cell cell = cell_of(cut.patches, blockIdx.x % cut.patches.count);
+  Patch patch;
+  patch.b = blockIdx.x / cut.patches.count;
 #pragma unroll
-  for (int side = 0; side < 2; ++side) patch.channel[side] = patch.place.edge[side] * kTile + patch.at[side];
-  patch.is_diagonal = cut.is_symmetric && patch.channel[0] == patch.channel[1];
-  patch.is_wanted = patch.channel[0] < cut.channels[0] && patch.channel[1] < cut.channels[1] &&
-                    (!cut.is_symmetric || patch.channel[0] <= patch.channel[1]);
+  for (int side = 0; side < 2; ++side) {
+    patch.place.edge[side] = cell.edge[side] / patches;
+    patch.at[side] = static_cast<int>(cell.edge[side] % patches) * kPatch;
+    patch.channel[side] = cell.edge[side] * kPatch;
+  }
+  patch.tile = cell_number(cut.tiles, patch.place);
+  patch.is_diagonal = cut.patches.is_symmetric && cell.edge[0] == cell.edge[1];
   return patch;
 }
 
@@ -278,15 +289,15 @@ struct Sums {
   double of[kKinds] = {};
 };
 
-// The sums over every fourth run, for an element of a patch.
+// The sums over the parts of this thread's group, for an element of a patch.
 template <typename T, int kTile>
-__device__ __forceinline__ Sums add_parts(const FinishArguments<T>& p, const Patch<kTile>& patch, int row, int column) {
+__device__ __forceinline__ Sums add_parts(const FinishArguments<T>& p, const Patch& patch, int row, int column) {
   const Cut& cut = p.cut;
   const int i = patch.at[0] + row, j = patch.at[1] + column;
-  const T* const products = p.partial.products + (patch.b * cut.tiles + patch.tile) * cut.parts * (kTile * kTile);
+  const T* const products = p.partial.products + (patch.b * cut.tiles.count + patch.tile) * cut.parts * (kTile * kTile);
   const auto channels = [&](int side) {
-    return p.partial.channels[cut.is_symmetric ? 0 : side] +
-           (patch.b * cut.edges[side] + patch.place.edge[side]) * cut.parts * kTile;
+    return p.partial.channels[cut.tiles.is_symmetric ? 0 : side] +
+           (patch.b * cut.tiles.edges[side] + patch.place.edge[side]) * cut.parts * kTile;
   };
   const T *const x = channels(0) + i, *const y = channels(1) + j,
                  *const totals = p.partial.totals + patch.b * cut.parts;
@@ -307,11 +318,11 @@ __device__ __forceinline__ int patch_slot(int row, int column) { return row * kP
 
 // The patch's elements, finished, in patch_slot's places; the means on the way.
 template <typename T, int kTile>
-__device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const Patch<kTile>& patch,
+__device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const Patch& patch,
                                              double (&shared)[kKinds][kPartGroups][kPatchSums],
                                              T (&values)[kPatchSums]) {
   const int t = threadIdx.x, element = t % kPatchSums, row = element / kPatch, column = element % kPatch;
-  const Sums own = add_parts(p, patch, row, column);
+  const Sums own = add_parts<T, kTile>(p, patch, row, column);
 #pragma unroll
   for (int kind = 0; kind < kKinds; ++kind)
     if (kind == 0 || p.center) shared[kind][t / kPatchSums][element] = own.of[kind];
@@ -326,7 +337,7 @@ __device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const 
     const double product = p.center ? centered(sums.of[0], sums.of[1], sums.of[2], sums.of[3]) : sums.of[0];
     values[patch_slot(row, column)] = static_cast<T>(p.scale * product);
     const int64_t i = patch.channel[0] + row, j = patch.channel[1] + column;
-    if (p.center && p.out.means != nullptr && i < p.cut.channels[0] && j == (p.cut.is_symmetric ? i : 0)) {
+    if (p.center && p.out.means != nullptr && i < p.cut.channels[0] && j == (p.cut.tiles.is_symmetric ? i : 0)) {
       const int64_t at = patch.b * p.cut.channels[0] + i;
       p.out.means[at] = static_cast<T>(p.partial.pivots[at] + (sums.of[3] > 0 ? sums.of[1] / sums.of[3] : 0));
     }
@@ -335,12 +346,12 @@ __device__ __forceinline__ void finish_patch(const FinishArguments<T>& p, const 
 }
 
 // Writes the patch, by the first 64 threads, and its mirror image, by the next; returns what this thread wrote.
-template <typename T, int kTile>
-__device__ __forceinline__ T write_patch(const FinishArguments<T>& p, const Patch<kTile>& patch,
+template <typename T>
+__device__ __forceinline__ T write_patch(const FinishArguments<T>& p, const Patch& patch,
                                          const T (&values)[kPatchSums]) {
   const int side = static_cast<int>(threadIdx.x) / kPatchSums, row = threadIdx.x % kPatchSums / kPatch,
             column = threadIdx.x % kPatch;
-  if (side > 1 || (side == 1 && (!p.cut.is_symmetric || patch.is_diagonal))) return 0;
+  if (side > 1 || (side == 1 && (!p.cut.tiles.is_symmetric || patch.is_diagonal))) return 0;
   const bool is_mirrored = side == 1 || (patch.is_diagonal && row > column);
   const int64_t i = (side == 0 ? patch.channel[0] : patch.channel[1]) + row;
   const int64_t j = (side == 0 ? patch.channel[1] : patch.channel[0]) + column;
@@ -354,16 +365,13 @@ __device__ __forceinline__ T write_patch(const FinishArguments<T>& p, const Patc
 }
 
 template <typename T, int kTile>
-__global__ void __launch_bounds__(kThreads) finish(const __grid_constant__ FinishArguments<T> p) {
+__global__ void __launch_bounds__(kFinishThreads) finish(const __grid_constant__ FinishArguments<T> p) {
   __shared__ double sums[kKinds][kPartGroups][kPatchSums];
   __shared__ T values[kPatchSums];
-  __shared__ double warp_sums[kThreads / kWarp];
-  const Patch<kTile> patch = patch_of<kTile>(p.cut);
-  double value = 0;
-  if (patch.is_wanted) {
-    finish_patch(p, patch, sums, values);
-    value = write_patch(p, patch, values);
-  }
+  __shared__ double warp_sums[kFinishThreads / kWarp];
+  const Patch patch = patch_of<kTile>(p.cut);
+  finish_patch<T, kTile>(p, patch, sums, values);
+  const double value = write_patch(p, patch, values);
   if (p.losses == nullptr) return;
   const double squares = block_sum(value * value, warp_sums), absolutes = block_sum(fabs(value), warp_sums);
   if (threadIdx.x < 2) p.losses[int64_t{blockIdx.x} * 2 + threadIdx.x] = threadIdx.x == 0 ? squares : absolutes;
@@ -395,7 +403,7 @@ __global__ void __launch_bounds__(kThreads)
   const int t = threadIdx.x;
   const int64_t blocks = (cut.channels[0] + kPatch - 1) / kPatch, b = blockIdx.x / blocks;
   const int64_t channel = blockIdx.x % blocks * kPatch + t % kPatch;
-  const T* const channels = partial.channels[0] + (b * cut.edges[0] + channel / kTile) * cut.parts * kTile;
+  const T* const channels = partial.channels[0] + (b * cut.tiles.edges[0] + channel / kTile) * cut.parts * kTile;
   double sum = 0, total = 0;
   for (int64_t part = t / kPatch; part < cut.parts; part += groups) {
     sum += channels[part * kTile + channel % kTile];
@@ -487,29 +495,29 @@ int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <typename T>
 constexpr int kTile = Plain<T>::kTile;
 
+Grid grid_of(bool is_symmetric, const int64_t (&channels)[2], int64_t cell) {
+  Grid grid;
+  grid.is_symmetric = is_symmetric;
+  for (int side = 0; side < 2; ++side) grid.edges[side] = ceil_divide(channels[side], cell);
+  grid.count = is_symmetric ? grid.edges[0] * (grid.edges[0] + 1) / 2 : grid.edges[0] * grid.edges[1];
+  return grid;
+}
+
 // By the shapes alone, so that the same sums are added in the same order whatever the layout.
 template <typename S, typename T>
 Cut cut_of(const Features<S>& x, const Features<S>* y, bool only_channels = false) {
   Cut cut;
-  cut.is_symmetric = y == nullptr;
   cut.batch = x.shape.batch;
   cut.pixels = x.shape.pixels();
-  for (int side = 0; side < 2; ++side) {
-    cut.channels[side] = (side == 1 && y != nullptr ? *y : x).shape.channels;
-    cut.edges[side] = ceil_divide(cut.channels[side], kTile<T>);
-  }
-  cut.tiles = cut.is_symmetric ? cut.edges[0] * (cut.edges[0] + 1) / 2 : cut.edges[0] * cut.edges[1];
-  const int64_t blocks = std::max<int64_t>(1, cut.batch * (only_channels ? cut.edges[0] : cut.tiles));
+  cut.channels[0] = x.shape.channels;
+  cut.channels[1] = y == nullptr ? x.shape.channels : y->shape.channels;
+  cut.tiles = grid_of(y == nullptr, cut.channels, kTile<T>);
+  cut.patches = grid_of(y == nullptr, cut.channels, kPatch);
+  const int64_t blocks = std::max<int64_t>(1, cut.batch * (only_channels ? cut.tiles.edges[0] : cut.tiles.count));
   const int64_t wanted = std::min(ceil_divide(kWantedBlocks, blocks), ceil_divide(cut.pixels, kShortestRun));
   cut.run = ceil_divide(ceil_divide(cut.pixels, std::max<int64_t>(1, wanted)), kRunGrain) * kRunGrain;
   cut.parts = cut.run == 0 ? 0 : ceil_divide(cut.pixels, cut.run);
   return cut;
-}
-
-template <typename T>
-int64_t finish_blocks(const Cut& cut) {
-  constexpr int64_t edge = kTile<T> / kPatch;
-  return cut.tiles * edge * edge;
 }
 
 template <typename T>
@@ -518,11 +526,12 @@ struct ProductMemory {
   double* losses;
   ProductMemory(const Cut& cut, bool only_channels, Carver& carver) {
     const int64_t parts = cut.batch * cut.parts;
-    partial.products = carver.take<T>(only_channels ? 0 : parts * cut.tiles * kTile<T> * kTile<T>);
-    for (int side = 0; side < 2; ++side) partial.channels[side] = carver.take<T>(parts * cut.edges[side] * kTile<T>);
+    partial.products = carver.take<T>(only_channels ? 0 : parts * cut.tiles.count * kTile<T> * kTile<T>);
+    for (int side = 0; side < 2; ++side)
+      partial.channels[side] = carver.take<T>(parts * cut.tiles.edges[side] * kTile<T>);
     partial.totals = carver.take<T>(parts);
     partial.pivots = carver.take<T>(cut.batch * cut.channels[0]);
-    losses = carver.take<double>(only_channels ? 0 : cut.batch * finish_blocks<T>(cut) * 2);
+    losses = carver.take<double>(only_channels ? 0 : cut.batch * cut.patches.count * 2);
   }
 };
 
@@ -579,7 +588,7 @@ auto run_kernel(const RunArguments<S, T>& arguments, bool tf32) {
 template <typename S, typename T>
 void add_all_runs(const RunArguments<S, T>& arguments, bool tf32, Launches& launches) {
   const Cut& cut = arguments.cut;
-  const int64_t tiles = arguments.only_channels ? cut.edges[0] : cut.tiles;
+  const int64_t tiles = arguments.only_channels ? cut.tiles.edges[0] : cut.tiles.count;
   launches.add(cut.batch * tiles * cut.parts, kThreads, run_kernel(arguments, tf32), arguments);
 }
 
@@ -606,9 +615,8 @@ cudaError_t product(const Features<S>& x, const Features<S>* y, const PixelFacto
   add_all_runs<S, T>({cut, {rows, columns}, factors, options.center, false, memory.partial}, options.tf32, launches);
   const FinishArguments<T> arguments{
       cut, memory.partial, options.center, options.scale, out, out.sums == nullptr ? nullptr : memory.losses};
-  launches.add(cut.batch * finish_blocks<T>(cut), kThreads, finish<T, kTile<T>>, arguments);
-  if (out.sums != nullptr)
-    launches.add(cut.batch, kThreads, add_losses<T>, memory.losses, finish_blocks<T>(cut), out.sums);
+  launches.add(cut.batch * cut.patches.count, kFinishThreads, finish<T, kTile<T>>, arguments);
+  if (out.sums != nullptr) launches.add(cut.batch, kThreads, add_losses<T>, memory.losses, cut.patches.count, out.sums);
   return launches.error();
 }
 
