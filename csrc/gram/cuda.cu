@@ -22,6 +22,8 @@
 namespace genimg::gram::cuda {
 namespace {
 
+constexpr int kPatchSums = kPatch * kPatch;
+
 // ---- The sums of a run of pixels ------------------------------------------------------------------------------------
 
 // The matrix in square cells; where it is symmetric, those below the diagonal are left out.
@@ -57,7 +59,7 @@ struct Cut {
 // What the runs leave behind.
 template <typename T>
 struct Partial {
-  T* products;     // (batch, tile, part, row, column)
+  T* products;     // (batch, patch, part, row, column)
   T* channels[2];  // of x and y, about the pivots: (batch, row of tiles, part, channel)
   T* totals;       // of the squares of the factors: (batch, part)
   T* pivots;       // of x: (batch, channel)
@@ -174,13 +176,22 @@ __device__ __forceinline__ void write_channels(const RunArguments<S, T>& p, cons
       p.factors.data == nullptr ? static_cast<T>(min(cut.run, left)) : sum(2);
 }
 
+// Writes the patches of the block's tile that the matrix has.
 template <typename Math>
-__device__ __forceinline__ void write_tile(const Memory<Math>& memory, typename Math::Sum* to) {
+__device__ __forceinline__ void write_patches(const Cut& cut, const Job& job, const Memory<Math>& memory,
+                                              typename Math::Sum* products) {
   using V = Vector<typename Math::Sum>;
-  constexpr int tile = Math::kTile;
-  for (int i = threadIdx.x * V::size; i < tile * tile; i += kThreads * V::size) {
-    const auto* const from = memory.tile + i / tile * Memory<Math>::kPitch + i % tile;
-    store_vector(reinterpret_cast<V*>(to + i), load_vector(reinterpret_cast<const V*>(from)));
+  constexpr int edge = Math::kTile / kPatch;
+  for (int i = threadIdx.x * V::size; i < edge * edge * kPatchSums; i += kThreads * V::size) {
+    const int patch = i / kPatchSums, row = patch / edge, column = patch % edge;
+    const Cell cell{job.place.edge[0] * edge + row, job.place.edge[1] * edge + column};
+    if (cell.edge[0] >= cut.patches.edges[0] || cell.edge[1] >= cut.patches.edges[1]) continue;
+    if (cut.patches.is_symmetric && cell.edge[0] > cell.edge[1]) continue;
+    const int64_t number = job.b * cut.patches.count + cell_number(cut.patches, cell);
+    const int tile_row = row * kPatch + i % kPatchSums / kPatch, tile_column = column * kPatch + i % kPatch;
+    const auto* const from = memory.tile + tile_row * Memory<Math>::kPitch + tile_column;
+    store_vector(reinterpret_cast<V*>(products + (number * cut.parts + job.part) * kPatchSums + i % kPatchSums),
+                 load_vector(reinterpret_cast<const V*>(from)));
   }
 }
 
@@ -221,8 +232,7 @@ __global__ void __launch_bounds__(kThreads, kResident)
              });
   if (!p.only_channels) {
     add_groups(sums, memory);
-    write_tile(memory, p.partial.products +
-                           ((job.b * p.cut.tiles.count + job.tile) * p.cut.parts + job.part) * (kTile * kTile));
+    write_patches(p.cut, job, memory, p.partial.products);
   }
   if (p.center) write_channels(p, job, own, channel_sums);
 }
@@ -243,8 +253,7 @@ __device__ __forceinline__ double block_sum(double value, double (&warp_sums)[wa
   return sum;
 }
 
-constexpr int kPatchSums = kPatch * kPatch;  // what a block of finish has: rows of a patch are sectors
-constexpr int kFinishThreads = 512;
+constexpr int kFinishThreads = 512;  // for a patch
 constexpr int kPartGroups = kFinishThreads / kPatchSums;
 
 template <typename T>
@@ -259,28 +268,18 @@ struct FinishArguments {
 
 // A patch of the matrix.
 struct Patch {
-  int64_t b, tile;
-  Cell place;          // of the tile
-  int at[2];           // in the tile
+  int64_t b, number;   // of all patches of an item
   int64_t channel[2];  // of the first row and column
   bool is_diagonal;
 };
 
-template <int kTile>
 __device__ __forceinline__ Patch patch_of(const Cut& cut) {
-  constexpr int patches = kTile / kPatch;
-  const Cell cell = cell_of(cut.patches, blockIdx.x % cut.patches.count);
-  Patch patch;
-  patch.b = blockIdx.x / cut.patches.count;
-#pragma unroll
-  for (int side = 0; side < 2; ++side) {
-    patch.place.edge[side] = cell.edge[side] / patches;
-    patch.at[side] = static_cast<int>(cell.edge[side] % patches) * kPatch;
-    patch.channel[side] = cell.edge[side] * kPatch;
-  }
-  patch.tile = cell_number(cut.tiles, patch.place);
-  patch.is_diagonal = cut.patches.is_symmetric && cell.edge[0] == cell.edge[1];
-  return patch;
+  const int64_t number = blockIdx.x % cut.patches.count;
+  const Cell cell = cell_of(cut.patches, number);
+  return {blockIdx.x / cut.patches.count,
+          number,
+          {cell.edge[0] * kPatch, cell.edge[1] * kPatch},
+          cut.patches.is_symmetric && cell.edge[0] == cell.edge[1]};
 }
 
 // What centred() wants of an element, in this order.
@@ -293,18 +292,17 @@ struct Sums {
 template <typename T, int kTile>
 __device__ __forceinline__ Sums add_parts(const FinishArguments<T>& p, const Patch& patch, int row, int column) {
   const Cut& cut = p.cut;
-  const int i = patch.at[0] + row, j = patch.at[1] + column;
-  const T* const products = p.partial.products + (patch.b * cut.tiles.count + patch.tile) * cut.parts * (kTile * kTile);
-  const auto channels = [&](int side) {
-    return p.partial.channels[cut.tiles.is_symmetric ? 0 : side] +
-           (patch.b * cut.tiles.edges[side] + patch.place.edge[side]) * cut.parts * kTile;
+  const T* const products = p.partial.products + (patch.b * cut.patches.count + patch.number) * cut.parts * kPatchSums;
+  const auto channels = [&](int side, int64_t channel) {
+    const int64_t tile = patch.b * cut.tiles.edges[side] + channel / kTile;
+    return p.partial.channels[cut.tiles.is_symmetric ? 0 : side] + tile * cut.parts * kTile + channel % kTile;
   };
-  const T *const x = channels(0) + i, *const y = channels(1) + j,
-                 *const totals = p.partial.totals + patch.b * cut.parts;
+  const T *const x = channels(0, patch.channel[0] + row), *const y = channels(1, patch.channel[1] + column);
+  const T* const totals = p.partial.totals + patch.b * cut.parts;
   Sums sums;
 #pragma unroll 8
   for (int64_t part = threadIdx.x / kPatchSums; part < cut.parts; part += kPartGroups) {
-    sums.of[0] += products[part * (kTile * kTile) + i * kTile + j];
+    sums.of[0] += products[part * kPatchSums + row * kPatch + column];
     if (!p.center) continue;
     sums.of[1] += x[part * kTile];
     sums.of[2] += y[part * kTile];
@@ -369,7 +367,7 @@ __global__ void __launch_bounds__(kFinishThreads) finish(const __grid_constant__
   __shared__ double sums[kKinds][kPartGroups][kPatchSums];
   __shared__ T values[kPatchSums];
   __shared__ double warp_sums[kFinishThreads / kWarp];
-  const Patch patch = patch_of<kTile>(p.cut);
+  const Patch patch = patch_of(p.cut);
   finish_patch<T, kTile>(p, patch, sums, values);
   const double value = write_patch(p, patch, values);
   if (p.losses == nullptr) return;
@@ -526,7 +524,7 @@ struct ProductMemory {
   double* losses;
   ProductMemory(const Cut& cut, bool only_channels, Carver& carver) {
     const int64_t parts = cut.batch * cut.parts;
-    partial.products = carver.take<T>(only_channels ? 0 : parts * cut.tiles.count * kTile<T> * kTile<T>);
+    partial.products = carver.take<T>(only_channels ? 0 : parts * cut.patches.count * kPatchSums);
     for (int side = 0; side < 2; ++side)
       partial.channels[side] = carver.take<T>(parts * cut.tiles.edges[side] * kTile<T>);
     partial.totals = carver.take<T>(parts);

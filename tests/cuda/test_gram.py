@@ -224,17 +224,17 @@ def test_what_does_not_fit_is_refused(kernels: KernelLibrary) -> None:
     assert kernels.launch_count() == before
 
 
-def test_more_pixels_than_int32_are_cut_into_runs(kernels: KernelLibrary) -> None:
-    """The same pixel read 2^33 times would take an hour here; the workspace shows how they are cut."""
-    sizes = [
-        kernels.size(
-            "product_workspace_f32",
-            ctypes.byref(CFeatures(None, (ctypes.c_int64 * 4)(1, 64, rows, 1 << 16), (ctypes.c_int64 * 4)())),
-            None,
-        )
-        for rows in (1 << 8, 1 << 17)
-    ]
-    assert sizes[0] == sizes[1] > 512 * 64 * 64 * 4
+def _workspace(kernels: KernelLibrary, *shape: int) -> int:
+    features = CFeatures(None, (ctypes.c_int64 * 4)(*shape), (ctypes.c_int64 * 4)())
+    return kernels.size("product_workspace_f32", ctypes.byref(features), None)
+
+
+def test_workspace_is_bounded(kernels: KernelLibrary) -> None:
+    """512 partial sums of the triangle at most, however many pixels; of what the matrix has, where it is small."""
+    triangle = 4 * 64 * 36  # 8 x 8 patches, the diagonal's whole
+    few, many = _workspace(kernels, 1, 64, 1 << 8, 1 << 16), _workspace(kernels, 1, 64, 1 << 17, 1 << 16)
+    assert 512 * triangle < few == many < 600 * triangle
+    assert _workspace(kernels, 1000, 1, 1, 1) < 1000 * 1024
 
 
 def test_products_of_two_are_those_of_one(kernels: KernelLibrary) -> None:
