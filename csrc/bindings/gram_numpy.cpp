@@ -29,52 +29,68 @@ gram::PixelFactors<T> factors_of(const std::optional<py::array>& factors) {
   return {static_cast<const T*>(factors->data()), factors->shape(0) > 1};
 }
 
+// What a call asks for, and what it gets.
+struct Request {
+  const std::optional<py::array>& y;
+  const std::optional<py::array>& target;
+  const std::optional<py::array>& factors;
+  bool center, wants_means;
+  double scale;
+};
+struct Result {
+  py::array gram, means, sums;
+};
+
 template <typename S, typename T>
-py::tuple product_of(const py::array& x, const std::optional<py::array>& y, const std::optional<py::array>& target,
-                     const std::optional<py::array>& factors, bool center, double scale) {
-  const gram::Features<S> features = features_of<S>(x), other = y ? features_of<S>(*y) : features;
+Result product_of(const py::array& x, const Request& request) {
+  const gram::Features<S> features = features_of<S>(x), other = request.y ? features_of<S>(*request.y) : features;
   const int64_t batch = features.shape.batch, channels = features.shape.channels;
-  py::array_t<T> gram({batch, channels, other.shape.channels});
-  py::array_t<T> means({center ? batch : 0, channels}), sums({target ? batch : 0, int64_t{2}});
+  py::array_t<T> gram({batch, channels, other.shape.channels}), means({request.wants_means ? batch : 0, channels}),
+      sums({request.target ? batch : 0, int64_t{2}});
   gram::Output<T> out;
   out.gram = gram.mutable_data();
-  if (center) out.means = means.mutable_data();
-  if (target) {
-    out.target = static_cast<const T*>(target->data());
-    out.is_target_batched = target->shape(0) > 1;
+  if (request.wants_means) out.means = means.mutable_data();
+  if (request.target) {
+    out.target = static_cast<const T*>(request.target->data());
+    out.is_target_batched = request.target->shape(0) > 1;
     out.sums = sums.mutable_data();
   }
-  const gram::PixelFactors<T> pixel_factors = factors_of<T>(factors);
+  const gram::PixelFactors<T> factors = factors_of<T>(request.factors);
   {
     const py::gil_scoped_release release;
-    gram::product<S, T>(features, y ? &other : nullptr, pixel_factors, center, scale, out, pool_executor());
+    gram::product<S, T>(features, request.y ? &other : nullptr, factors, request.center, request.scale, out,
+                        pool_executor());
   }
-  return py::make_tuple(gram, target ? sums : means);
+  return {gram, means, sums};
 }
 
-py::tuple product_or_difference(const py::array& x, const std::optional<py::array>& y,
-                                const std::optional<py::array>& target, const std::optional<py::array>& factors,
-                                bool center, double scale) {
+Result dispatch(const py::array& x, const Request& request) {
   if (x.dtype().kind() == 'f') switch (x.itemsize()) {
       case 2:
-        return product_of<gram::Half, float>(x, y, target, factors, center, scale);
+        return product_of<gram::Half, float>(x, request);
       case 4:
-        return product_of<float, float>(x, y, target, factors, center, scale);
+        return product_of<float, float>(x, request);
       case 8:
-        return product_of<double, double>(x, y, target, factors, center, scale);
+        return product_of<double, double>(x, request);
     }
   throw py::type_error("gram: no kernel for this dtype");
 }
 
-py::tuple product(const py::array& x, const std::optional<py::array>& y, const std::optional<py::array>& factors,
+py::array product(const py::array& x, const std::optional<py::array>& y, const std::optional<py::array>& factors,
                   bool center, double scale) {
-  return product_or_difference(x, y, std::nullopt, factors, center, scale);
+  return dispatch(x, {y, std::nullopt, factors, center, false, scale}).gram;
+}
+
+py::tuple moments(const py::array& x, const std::optional<py::array>& factors, double scale) {
+  const Result result = dispatch(x, {std::nullopt, std::nullopt, factors, true, true, scale});
+  return py::make_tuple(result.gram, result.means);
 }
 
 // target: contiguous, of the result's dtype, (batch or 1, C, C).
 py::tuple difference(const py::array& x, const py::array& target, const std::optional<py::array>& factors, bool center,
                      double scale) {
-  return product_or_difference(x, std::nullopt, target, factors, center, scale);
+  const Result result = dispatch(x, {std::nullopt, target, factors, center, false, scale});
+  return py::make_tuple(result.gram, result.sums);
 }
 
 template <typename T>
@@ -107,6 +123,7 @@ py::array apply(const py::array& matrix, const py::array& x, const std::optional
 
 void register_gram(py::module_& m) {
   m.def("gram_product", &product);
+  m.def("gram_moments", &moments);
   m.def("gram_difference", &difference);
   m.def("gram_apply", &apply);
 }

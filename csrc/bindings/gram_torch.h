@@ -18,6 +18,7 @@ class GramOperators {
  public:
   static void implement(torch::stable::detail::StableLibrary& m) {
     m.impl("gram_product", TORCH_BOX(&product));
+    m.impl("gram_moments", TORCH_BOX(&moments));
     m.impl("gram_difference", TORCH_BOX(&difference));
     m.impl("gram_apply", TORCH_BOX(&apply));
   }
@@ -71,7 +72,7 @@ class GramOperators {
   }
 
   template <typename S, typename T>
-  static Pair product_of(const Tensor& x, const std::optional<Tensor>& y, const Options& options) {
+  static Tensor product_of(const Tensor& x, const std::optional<Tensor>& y, const Options& options) {
     const gram::Features<S> features = features_of<S>(x);
     gram::Features<S> other;
     if (y.has_value()) {
@@ -83,21 +84,37 @@ class GramOperators {
     }
     const int64_t sizes[] = {features.shape.batch, features.shape.channels,
                              y.has_value() ? other.shape.channels : features.shape.channels};
-    const int64_t means_sizes[] = {options.center ? sizes[0] : 0, sizes[1]};
-    const Tensor gram = empty(x, sizes, 3, dtype_of<T>), means = empty(x, means_sizes, 2, dtype_of<T>);
+    const Tensor gram = empty(x, sizes, 3, dtype_of<T>);
     gram::Output<T> out;
     out.gram = static_cast<T*>(gram.mutable_data_ptr());
-    if (options.center) out.means = static_cast<T*>(means.mutable_data_ptr());
     Kernels::product(features, y.has_value() ? &other : nullptr, factors_of<T>(options.factors, x), options.center,
+                     options.scale, options.tf32, out, x);
+    return gram;
+  }
+
+  static Tensor product(const Tensor& x, const std::optional<Tensor>& y, const std::optional<Tensor>& factors,
+                        bool center, double scale, bool tf32) {
+    return dispatch(x, "gram_product", [&]<typename S, typename T>(S, T) {
+      return product_of<S, T>(x, y, {factors, center, scale, tf32});
+    });
+  }
+
+  template <typename S, typename T>
+  static Pair moments_of(const Tensor& x, const Options& options) {
+    const gram::Features<S> features = features_of<S>(x);
+    const int64_t sizes[] = {features.shape.batch, features.shape.channels, features.shape.channels};
+    const Tensor gram = empty(x, sizes, 3, dtype_of<T>), means = empty(x, sizes, 2, dtype_of<T>);
+    gram::Output<T> out;
+    out.gram = static_cast<T*>(gram.mutable_data_ptr());
+    out.means = static_cast<T*>(means.mutable_data_ptr());
+    Kernels::product(features, static_cast<const gram::Features<S>*>(nullptr), factors_of<T>(options.factors, x), true,
                      options.scale, options.tf32, out, x);
     return {gram, means};
   }
 
-  static Pair product(const Tensor& x, const std::optional<Tensor>& y, const std::optional<Tensor>& factors,
-                      bool center, double scale, bool tf32) {
-    return dispatch(x, "gram_product", [&]<typename S, typename T>(S, T) {
-      return product_of<S, T>(x, y, {factors, center, scale, tf32});
-    });
+  static Pair moments(const Tensor& x, const std::optional<Tensor>& factors, double scale, bool tf32) {
+    return dispatch(x, "gram_moments",
+                    [&]<typename S, typename T>(S, T) { return moments_of<S, T>(x, {factors, true, scale, tf32}); });
   }
 
   template <typename S, typename T>

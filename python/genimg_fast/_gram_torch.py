@@ -16,15 +16,15 @@ _KERNELS = ("cpu", "cuda")
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
-    return _product_and_means(x, y, factors, center, scale, tf32)[0]
-
-
-def _product_and_means(
-    x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool
-) -> tuple[Tensor, Tensor]:
     if _torch.backend(x) in _KERNELS:
         return _torch.ops().gram_product(x, y, factors, center, scale, tf32)
     return reference.gram_product(x, y, factors, center, scale)
+
+
+def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
+    if _torch.backend(x) in _KERNELS:
+        return _torch.ops().gram_moments(x, factors, scale, tf32)
+    return reference.gram_moments(x, factors, scale)
 
 
 def difference(
@@ -74,13 +74,13 @@ class Product(torch.autograd.Function):
 
 
 class Moments(torch.autograd.Function):
-    """The centred product(x, None, factors, True, scale, tf32) and the means."""
+    """moments(x, factors, scale, tf32)."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
-        return _product_and_means(x, None, factors, True, scale, tf32)
+        return moments(x, factors, scale, tf32)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -191,7 +191,7 @@ class Tensors:
     def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
         if _needs_autograd(x):
             return Moments.apply(x, factors, scale, tf32)
-        return _product_and_means(x, None, factors, True, scale, tf32)
+        return moments(x, factors, scale, tf32)
 
     @staticmethod
     def differences(
@@ -224,8 +224,13 @@ def _result_dtype(x: Tensor) -> torch.dtype:
 
 @torch.library.register_fake("genimg_fast::gram_product")
 def _(x, y, factors, center, scale, tf32=False):
-    gram = x.new_empty((x.shape[0], x.shape[1], (x if y is None else y).shape[1]), dtype=_result_dtype(x))
-    return gram, gram.new_empty((x.shape[0] if center else 0, x.shape[1]))
+    return x.new_empty((x.shape[0], x.shape[1], (x if y is None else y).shape[1]), dtype=_result_dtype(x))
+
+
+@torch.library.register_fake("genimg_fast::gram_moments")
+def _(x, factors, scale, tf32=False):
+    covariance = x.new_empty((x.shape[0], x.shape[1], x.shape[1]), dtype=_result_dtype(x))
+    return covariance, covariance.new_empty(x.shape[:2])
 
 
 @torch.library.register_fake("genimg_fast::gram_difference")
@@ -265,10 +270,16 @@ def _batch(x: Tensor, dim: int | None) -> int:
 def _(info, in_dims, x, y, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[2])
-    gram, means = torch.ops.genimg_fast.gram_product(
-        _merge(size, x, in_dims[0]), _merge(size, y, in_dims[1]), factors, center, scale, tf32
-    )
-    return (gram.unflatten(0, (size, batch)), means.reshape(size, batch if center else 0, gram.shape[1])), (0, 0)
+    x, y = _merge(size, x, in_dims[0]), _merge(size, y, in_dims[1])
+    return torch.ops.genimg_fast.gram_product(x, y, factors, center, scale, tf32).unflatten(0, (size, batch)), 0
+
+
+@torch.library.register_vmap("genimg_fast::gram_moments")
+def _(info, in_dims, x, factors, scale, tf32=False):
+    size, batch = info.batch_size, _batch(x, in_dims[0])
+    factors = _merge_shared(size, batch, factors, in_dims[1])
+    pair = torch.ops.genimg_fast.gram_moments(_merge(size, x, in_dims[0]), factors, scale, tf32)
+    return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
 
 
 @torch.library.register_vmap("genimg_fast::gram_difference")

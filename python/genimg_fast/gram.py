@@ -425,11 +425,11 @@ class _Arrays:
     def product(
         x: np.ndarray, y: np.ndarray | None, factors: np.ndarray | None, center: bool, scale: float, tf32: bool
     ) -> np.ndarray:
-        return _numpy.gram_product(_readable(x), None if y is None else _readable(y), factors, center, scale)[0]
+        return _numpy.gram_product(_readable(x), None if y is None else _readable(y), factors, center, scale)
 
     @staticmethod
     def moments(x: np.ndarray, factors: np.ndarray | None, scale: float, tf32: bool) -> tuple[np.ndarray, np.ndarray]:
-        return _numpy.gram_product(_readable(x), None, factors, True, scale)
+        return _numpy.gram_moments(_readable(x), factors, scale)
 
     @staticmethod
     def differences(

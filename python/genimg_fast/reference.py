@@ -426,20 +426,23 @@ def _weighted(x: Tensor, factors: Tensor | None, center: bool) -> tuple[Tensor, 
     return (x - mean if center else x), squares, mean
 
 
-def gram_product(
-    x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float
-) -> tuple[Tensor, Tensor]:
-    """Return scale * sum f^2 (x - m) (y - n)^T over the pixels of maps (B, C, H, W), and m (csrc/gram/gram.h)."""
-    first, squares, mean = _weighted(x, factors, center)
+def gram_product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float) -> Tensor:
+    """Return scale * sum f^2 (x - m) (y - n)^T over the pixels of maps (B, C, H, W) (csrc/gram/gram.h)."""
+    first, squares, _ = _weighted(x, factors, center)
     second = first if y is None else _weighted(y, factors, center)[0]
-    return scale * (squares * first) @ second.mT, mean[..., 0] if center else mean.new_empty(0, x.shape[1])
+    return scale * (squares * first) @ second.mT
+
+
+def gram_moments(x: Tensor, factors: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """Return the centred product of x with itself, and the means (B, C)."""
+    return gram_product(x, None, factors, True, scale), _weighted(x, factors, True)[2][..., 0]
 
 
 def gram_difference(
     x: Tensor, target: Tensor, factors: Tensor | None, center: bool, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Return the Gram matrices of x less target, and the sums of its squares and of its absolute values (B, 2)."""
-    difference = gram_product(x, None, factors, center, scale)[0] - target
+    difference = gram_product(x, None, factors, center, scale) - target
     return difference, torch.stack([difference.square().sum((1, 2)), difference.abs().sum((1, 2))], 1)
 
 

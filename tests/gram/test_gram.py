@@ -357,6 +357,7 @@ def test_operators():
             torch.library.opcheck(torch.ops.genimg_fast.gram_product.default, (x, other, f, center, 0.5, False))
     for target in (x.new_ones(1, 3, 3), x.new_ones(2, 3, 3)):
         torch.library.opcheck(torch.ops.genimg_fast.gram_difference.default, (x, target, f, True, 0.5, False))
+    torch.library.opcheck(torch.ops.genimg_fast.gram_moments.default, (x, f, 0.5, False))
     torch.library.opcheck(torch.ops.genimg_fast.gram_apply.default, (m, x, f, True, False, 0.5, False))
 
 
@@ -366,16 +367,16 @@ def test_kernels_equal_the_reference(make, shape):
     factors = torch.rand(1, *shape[2:], dtype=torch.float64).to(x.device)
     matrix = make((shape[0], 7, shape[1]), torch.float64, 3)
     for center in (False, True):
-        for got, want in zip(
-            _torch.ops().gram_product(x, None, factors, center, 0.5, False),
-            reference.gram_product(x, None, factors, center, 0.5),
-            strict=True,
-        ):
-            torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
+        got = _torch.ops().gram_product(x, None, factors, center, 0.5, False)
+        torch.testing.assert_close(got, reference.gram_product(x, None, factors, center, 0.5), rtol=1e-11, atol=1e-11)
         got = _torch.ops().gram_apply(matrix, x, factors, center, False, 0.5, False)
         torch.testing.assert_close(
             got, reference.gram_apply(matrix, x, factors, center, False, 0.5), rtol=1e-11, atol=1e-11
         )
+    for got, want in zip(
+        _torch.ops().gram_moments(x, factors, 0.5, False), reference.gram_moments(x, factors, 0.5), strict=True
+    ):
+        torch.testing.assert_close(got, want, rtol=1e-11, atol=1e-11)
     square = make((shape[0], shape[1], shape[1]), torch.float64, 4)
     for target in (square, square[:1]):
         for got, want in zip(
@@ -397,6 +398,7 @@ def test_no_call_comes_to_the_reference(make, monkeypatch):
         raise AssertionError("the reference ran")
 
     monkeypatch.setattr(reference, "gram_product", refuse)
+    monkeypatch.setattr(reference, "gram_moments", refuse)
     monkeypatch.setattr(reference, "gram_difference", refuse)
     monkeypatch.setattr(reference, "gram_apply", refuse)
     gf.gram_loss(make((2, 3, 4, 5)).requires_grad_(), make((3, 3))).backward()
