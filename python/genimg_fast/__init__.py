@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import nn, plot, textures
+    from genimg_fast import distributed, features, nn, plot, style, textures
     from genimg_fast._build_info import build_info
+    from genimg_fast._moments import Moments, moments, moments_loss
     from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
     from genimg_fast.steerable.freq import SteerablePyramidFreq
@@ -28,29 +29,38 @@ __version__: str = _numpy.version
 # Loaded at first use, so that `import genimg_fast` costs little more than `import numpy`.
 _HOME = {
     "HistogramReference": "histogram",
+    "Moments": "_moments",
     "SteerablePyramidFreq": "steerable.freq",
     "SteerablePyramidSpace": "steerable.space",
     "build_info": "_build_info",
     "gram_loss": "gram",
     "gram_matrix": "gram",
     "match_histograms": "histogram",
+    "moments": "_moments",
+    "moments_loss": "_moments",
     "sliced_wasserstein_loss": "histogram",
 }
-_MODULES = ("nn", "plot", "textures")
+_MODULES = ("distributed", "features", "nn", "plot", "style", "textures")
 
 __all__ = [
     "HistogramReference",
+    "Moments",
     "SteerablePyramidFreq",
     "SteerablePyramidSpace",
     "build_info",
+    "distributed",
+    "features",
     "get_num_threads",
     "gram_loss",
     "gram_matrix",
     "match_histograms",
+    "moments",
+    "moments_loss",
     "nn",
     "plot",
     "set_num_threads",
     "sliced_wasserstein_loss",
+    "style",
     "textures",
 ]
 

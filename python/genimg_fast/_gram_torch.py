@@ -16,9 +16,15 @@ _KERNELS = ("cpu", "cuda")
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
+    return _product_and_means(x, y, factors, center, scale, tf32)[0]
+
+
+def _product_and_means(
+    x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool
+) -> tuple[Tensor, Tensor]:
     if _torch.backend(x) in _KERNELS:
-        return _torch.ops().gram_product(x, y, factors, center, scale, tf32)[0]
-    return reference.gram_product(x, y, factors, center, scale)[0]
+        return _torch.ops().gram_product(x, y, factors, center, scale, tf32)
+    return reference.gram_product(x, y, factors, center, scale)
 
 
 def difference(
@@ -65,6 +71,29 @@ class Product(torch.autograd.Function):
         to_x = Apply.apply(grad, y, factors, center, False, scale, tf32) if ctx.needs_input_grad[0] else None
         to_y = Apply.apply(grad.mT, x, factors, center, False, scale, tf32) if ctx.needs_input_grad[1] else None
         return to_x, to_y, *[None] * 4
+
+
+class Moments(torch.autograd.Function):
+    """The centred product(x, None, factors, True, scale, tf32) and the means."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
+        return _product_and_means(x, None, factors, True, scale, tf32)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        x, factors, *ctx.rest = inputs
+        ctx.save_for_backward(x, factors)
+
+    @staticmethod
+    def backward(ctx: Any, to_product: Tensor, to_means: Tensor) -> tuple[Any, ...]:
+        x, factors = ctx.saved_tensors
+        squares = x.new_ones(x.shape[-2:], dtype=to_means.dtype) if factors is None else factors[:, None] ** 2
+        shares = squares / squares.sum((-2, -1), keepdim=True)
+        to_x = Apply.apply(to_product + to_product.mT, x, factors, True, False, *ctx.rest)
+        return to_x + (to_means[..., None, None] * shares).to(x.dtype), None, None, None
 
 
 class Difference(torch.autograd.Function):
@@ -128,13 +157,12 @@ class Apply(torch.autograd.Function):
 class Tensors:
     """What gram._Arrays is for arrays."""
 
+    type = Tensor
     moveaxis = staticmethod(torch.movedim)
     broadcast_to = staticmethod(torch.broadcast_to)
     contiguous = staticmethod(Tensor.contiguous)
 
-    @staticmethod
-    def is_float(x: Tensor) -> bool:
-        return x.is_floating_point()
+    is_float = staticmethod(Tensor.is_floating_point)
 
     @staticmethod
     def same_device(x: Tensor, y: Tensor) -> bool:
@@ -160,6 +188,12 @@ class Tensors:
         return product(x, y, factors, center, scale, tf32)
 
     @staticmethod
+    def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
+        if _needs_autograd(x):
+            return Moments.apply(x, factors, scale, tf32)
+        return _product_and_means(x, None, factors, True, scale, tf32)
+
+    @staticmethod
     def differences(
         x: Tensor,
         target: Tensor,
@@ -175,9 +209,10 @@ class Tensors:
 
 
 def _needs_autograd(x: Tensor) -> bool:
-    if x.requires_grad and torch.is_grad_enabled():
-        return True
-    return torch._C._functorch.maybe_current_level() is not None
+    return (x.requires_grad and torch.is_grad_enabled()) or _functorch_level() is not None
+
+
+_functorch_level = torch._C._functorch.maybe_current_level
 
 
 # ---- What torch must know of the operators --------------------------------------------------------------------------

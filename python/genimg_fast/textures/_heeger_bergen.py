@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast.textures import _arguments as check
+from genimg_fast import _arguments as check
+from genimg_fast._pictures import Kind
+from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._analysis import PYRAMIDS, Analysis
 from genimg_fast.textures._edges import EDGES
-from genimg_fast.textures._picture import Kind
 from genimg_fast.textures._statistics import MIXTURES, TextureStatistics, mix, principal_axes
 from genimg_fast.textures._synthesis import UPDATES, Step, Synthesis, Watch, run
 
@@ -87,7 +88,7 @@ def heeger_bergen(
     Ctrl-C (KeyboardInterrupt) ends the synthesis early: the current picture is returned, with a RuntimeWarning.
     """
     pictures, kind = check.exemplars(image)
-    palettes = check.palettes(palette, pictures[0], kind)
+    palettes = pyramids.palettes(palette, pictures[0], kind)
     *batch, channels, _, _ = (palettes or pictures)[0].shape
     kind = replace(kind, has_channels=kind.has_channels or channels > 1)
     weights = check.weights(weights, len(pictures))
@@ -96,8 +97,8 @@ def heeger_bergen(
     check.choice("mixture", mixture, MIXTURES)
     check.choice("update", update, tuple(UPDATES))
     shape = check.size(size, pictures[0].shape[-2:])
-    order = check.order(order, pyramid)
-    scales = check.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
+    order = pyramids.order(order, pyramid)
+    scales = pyramids.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
     analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
     watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)

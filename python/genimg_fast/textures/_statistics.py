@@ -78,12 +78,13 @@ def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> 
     """
     if len(pictures[0]) == 1:
         return np.ones((1, 1))
-    covariance = np.average([_covariance(p) for p in pictures], axis=0, weights=weights)
-    axes = np.linalg.eigh(covariance)[1].T[::-1]
+    pooled = np.average([covariance(p) for p in pictures], axis=0, weights=weights)
+    axes = np.linalg.eigh(pooled)[1].T[::-1]
     return axes * np.where(axes.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
 
 
-def _covariance(planes: np.ndarray) -> np.ndarray:
+def covariance(planes: np.ndarray) -> np.ndarray:
+    """Return the covariance (C, C) of the colours of planes (C, H, W), float64."""
     # NumPy's sums do not depend on the number of threads, a matrix product's may.
     wide = planes.reshape(len(planes), -1).astype(np.float64)
     wide -= wide.mean(axis=1, keepdims=True)
@@ -95,7 +96,7 @@ def rotate(matrix: np.ndarray, planes: Any) -> Any:
 
     Written as sums of planes, whose bits do not depend on how a library's matrix product splits its work.
     """
-    if len(matrix) == 1:
+    if np.array_equal(matrix, np.eye(len(matrix))):
         return planes
     stack: Any = np.stack if isinstance(planes, np.ndarray) else sys.modules["torch"].stack
     return stack([sum(float(a) * planes[..., j, :, :] for j, a in enumerate(row)) for row in matrix], -3)
@@ -123,7 +124,7 @@ def mix(parts: Sequence[TextureStatistics], weights: Sequence[float], mixture: s
     """
     if len(parts) == 1:
         return parts[0]
-    combine = {"barycentre": _barycentre, "histogram": _pooled}[mixture]
+    combine = {"barycentre": barycentre, "histogram": _pooled}[mixture]
 
     def combined(tables: Sequence[np.ndarray]) -> np.ndarray:
         return combine(tables, weights)
@@ -136,7 +137,8 @@ def mix(parts: Sequence[TextureStatistics], weights: Sequence[float], mixture: s
     )
 
 
-def _barycentre(tables: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+def barycentre(tables: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Return samples (..., n) of the Wasserstein barycentre of the distributions that tables (..., m) hold."""
     n = max(table.shape[-1] for table in tables)
     return np.average([resample(table, n) for table in tables], axis=0, weights=weights).astype(tables[0].dtype)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import genimg_fast as gf
+from genimg_fast._pictures import Kind
 from genimg_fast.textures._analysis import Analysis, Bands, Shape
-from genimg_fast.textures._picture import Kind
 from genimg_fast.textures._statistics import TextureStatistics, resample, rotate
 
 if TYPE_CHECKING:

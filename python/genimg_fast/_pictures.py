@@ -39,6 +39,13 @@ class Kind:
         wide = self.dtype.itemsize > (2 if self.is_integer else 4)
         return np.dtype(np.float64 if wide else np.float32)
 
+    @property
+    def unit(self) -> float:
+        """What stands for 1 in pictures of this kind: the largest integer of the dtype, and 1 for floats."""
+        if not self.is_integer:
+            return 1.0
+        return float(np.iinfo(str(self.dtype).removeprefix("torch.")).max)
+
     def lift(self, planes: Planes) -> Any:
         """Bring planes to where the caller's pictures live (same dtype, NumPy or torch)."""
         if self.device is None:
@@ -129,3 +136,12 @@ def unpack(image: Any, kind: Kind, name: str) -> Planes:
     if bad:
         raise ValueError(f"{name} must be finite everywhere, but {bad} of its values are NaN or infinite")
     return planes
+
+
+def as_planes(pictures: Any, name: str) -> list[Planes]:
+    """Return the planes (..., C, H, W), in [0, 1], of one picture or of a list of them."""
+    listed = pictures if isinstance(pictures, (list, tuple)) else [pictures]
+    if not listed:
+        raise ValueError(f"{name} must be a picture or a list of at least one, got an empty list")
+    kinds = [kind_of(picture, name) for picture in listed]
+    return [unpack(picture, kind, name) / kind.unit for picture, kind in zip(listed, kinds, strict=True)]
