@@ -34,7 +34,7 @@ SETTINGS = [
         "gravel.png --size 128 --seed 1 --iterations 5",
     ]
 ]
-TILE = "gravel.png --size 192 --seed 1 --tileable"
+TILE = "gravel.png --size 128 --seed 1 --tileable"
 
 
 def made(words: str) -> np.ndarray:
