@@ -201,6 +201,18 @@ def test_masks(dtype: type) -> None:
         np.testing.assert_allclose((found**2).mean((0, 1)), (style**2).mean((0, 1)), rtol=2e-2)
 
 
+def test_weights_of_regions() -> None:
+    """They are relative to each other: their mean counts as 1."""
+
+    def style_loss(**options: Any) -> float:
+        return steps_of(n_iter=1, **options)[0].losses["style"]
+
+    rest = 1 - MASK
+    alone = style_loss(style=STYLE, masks=MASK), style_loss(style=OTHER, masks=rest)
+    both = style_loss(style=[STYLE, OTHER], masks=[MASK, rest], weights=[1, 3])
+    assert both == pytest.approx(0.5 * alone[0] + 1.5 * alone[1], rel=1e-4)
+
+
 def test_where_no_mask_reaches_the_content_stays() -> None:
     options = {"features": pixels, "style_weight": 1e3, "tv_weight": 0, "n_iter": 30}
     result = transfer(masks=MASK, **options)
@@ -382,8 +394,7 @@ def test_tiles_bound_what_features_see() -> None:
     assert max(sides) < 110
 
 
-def test_the_device_is_used() -> None:
-    """No other device is at hand: one that keeps no values shows that it was asked."""
+def test_devices() -> None:
     with pytest.raises(ValueError, match="device must be one that torch has here, got 'nowhere'"):
         transfer(device="nowhere")
     np.testing.assert_array_equal(transfer(device="cpu"), transfer())
