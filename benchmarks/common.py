@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def interleaved(candidates: dict[str, Callable[[], object]], seconds: float = 2.0) -> dict[str, float]:
@@ -31,6 +32,12 @@ def interleaved(candidates: dict[str, Callable[[], object]], seconds: float = 2.
         for label, function in candidates.items():
             samples[label].append(_time(function, repeats[label]))
     return {label: statistics.median(times) for label, times in samples.items()}
+
+
+def memory(field: str) -> int:
+    """Return a size of this process in bytes. (getrusage's peak would be that of the process it was forked from.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def _time(function: Callable[[], object], repeats: int) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-FAMILIES = ("steerable_freq", "steerable_space", "histogram", "gram", "heeger_bergen")
+FAMILIES = ("steerable_freq", "steerable_space", "histogram", "gram", "heeger_bergen", "cnn_texture", "tiling")
 PEERS = ("torch", "numpy", "plenoptic", "pyrtools", "scikit-image", "kornia")
 
 

@@ -13,7 +13,7 @@ import torch
 
 import genimg_fast as gf
 
-from .common import interleaved
+from .common import interleaved, memory
 
 FAMILY = "steerable_freq"
 
@@ -130,17 +130,11 @@ def _print_peak_memory(package: str, n: int = 4096) -> None:
     x = torch.rand(1, 1, n, n)
     build = gf.SteerablePyramidFreq if package == "genimg_fast" else _plenoptic_class()
     build((64, 64), is_complex=True)(x[..., :64, :64])  # loads what is loaded at the first call
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     with torch.no_grad():
         coefficients = build((n, n), "auto", 3, is_complex=True)(x)
     held = sum(c.numel() * c.element_size() for c in coefficients.values())
-    print((_memory("VmHWM") - before - held) / (x.numel() * x.element_size()))
-
-
-def _memory(field: str) -> int:
-    """Return a size of this process in bytes. (getrusage's peak would be that of the process it was forked from.)"""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
+    print((memory("VmHWM") - before - held) / (x.numel() * x.element_size()))
 
 
 def _plenoptic_class() -> Any:

@@ -77,6 +77,12 @@ def descended(evaluate: Any, x: torch.Tensor) -> torch.Tensor:
     return x
 
 
+def texture(group: Any) -> torch.Tensor:
+    return gf.textures.cnn_texture(
+        picture((40, 48))[0], 96, features=tiny_networks.vgg(), tile=32, group=group, n_iter=3, seed=0, progress=False
+    )
+
+
 def calls(rank: int) -> dict[str, Any]:
     """Make every collective call and return what it gives."""
     found: dict[str, Any] = {}
@@ -109,6 +115,7 @@ def calls(rank: int) -> dict[str, Any]:
         found[f"pieces {size}"] = len(pieces)
     found["maps"] = tiled.maps(picture(LARGE), ["conv4"])[0]["conv4"]
     found["sums"] = tiled.sums(picture(LARGE), grams)[0]
+    found["texture"] = texture(dist.group.WORLD)
     found["descended"] = descended(tiled.evaluation(LARGE, grams, loss), picture(LARGE, seed=rank))
     return found
 
@@ -232,6 +239,11 @@ def test_optimisers_take_the_steps_of_the_first_rank(found: Any) -> None:
     assert_same(found[0]["descended"], descended(alone, picture(LARGE)), 1e-4)
 
 
+def test_textures_are_those_of_one_process(found: Any) -> None:
+    assert torch.equal(found[0]["texture"], found[1]["texture"])
+    assert_same(found[0]["texture"], texture(None), 1e-4)
+
+
 def test_bad_arguments_are_named() -> None:
     accepted = ", ".join(repr(name) for name in NORMALIZATIONS if name != "pytorch-tutorial")
     with pytest.raises(ValueError, match=rf"normalization must be one of {accepted}, got 'pytorch-tutorial'"):
@@ -242,7 +254,7 @@ def test_bad_arguments_are_named() -> None:
         distributed.mean([features()], [1, 2])
     with pytest.raises(ValueError, match=r"got 1 tensors and \[0.0\]"):
         distributed.mean([features()], [0])
-    with pytest.raises(RuntimeError, match="group needs torch.distributed: call"):
+    with pytest.raises(RuntimeError, match=r"group needs torch\.distributed: call"):
         distributed.all_reduce(features())
-    with pytest.raises(RuntimeError, match="group needs torch.distributed: call"):
+    with pytest.raises(RuntimeError, match=r"group needs torch\.distributed: call"):
         FeatureSums(tiny_networks.vgg(), LAYERS, 48, object()).sums(picture(LARGE), grams)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from conftest import Device
 
 import genimg_fast as gf
 
@@ -55,27 +56,28 @@ def w2(m: Any, s: Any, n: Any, t: Any, epsilon: float = 0.0) -> float:
 
 @pytest.mark.parametrize("shape", [(5, 12, 9), (2, 3, 7, 8, 6), (1, 1, 1), (40, 3, 5), (0, 4, 5, 6)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_moments(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_moments(device: Device, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     x = (3 + 2 * seeded(*shape)).to(dtype)
     wanted = lines(x.double())
     tolerance = 1e-13 if dtype == torch.float64 else 1e-5
     arrays = [] if dtype == torch.bfloat16 else [gf.moments(x.numpy())]
-    for found in [gf.moments(x), *arrays]:
+    for found in [gf.moments(x.to(device.torch)), *arrays]:
         for one, want in zip(found, wanted, strict=True):
-            one = torch.as_tensor(one)
+            one = torch.as_tensor(one).cpu()
             assert one.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
             torch.testing.assert_close(one.double(), want, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("kind", ["one", "each", "boolean"])
-def test_mask(kind: str) -> None:
+def test_mask(device: Device, kind: str) -> None:
     x = seeded(2, 5, 8, 9) + 1
     mask = torch.rand(*((2,) if kind == "each" else ()), 8, 9, generator=torch.Generator().manual_seed(0)).double()
     mask = mask > 0.4 if kind == "boolean" else mask
     wanted = lines(x, mask)
-    for found in (gf.moments(x, mask=mask), gf.moments(x.numpy(), mask=mask.numpy())):
+    there = gf.moments(x.to(device.torch), mask=mask.to(device.torch))
+    for found in (there, gf.moments(x.numpy(), mask=mask.numpy())):
         for one, want in zip(found, wanted, strict=True):
-            torch.testing.assert_close(torch.as_tensor(one), want, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(torch.as_tensor(one).cpu(), want, rtol=1e-12, atol=1e-12)
 
 
 def test_layouts_give_the_same() -> None:
@@ -91,10 +93,20 @@ def test_layouts_give_the_same() -> None:
 
 
 @pytest.mark.parametrize("mask", [None, torch.linspace(0, 1, 20, dtype=torch.float64).reshape(4, 5)])
-def test_derivatives_of_moments(mask: torch.Tensor | None) -> None:
-    x = seeded(2, 3, 4, 5).requires_grad_()
+def test_derivatives_of_moments(device: Device, mask: torch.Tensor | None) -> None:
+    x = seeded(2, 3, 4, 5).to(device.torch).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: tuple(gf.moments(x, mask=mask)), x)
     assert torch.autograd.gradgradcheck(lambda x: tuple(gf.moments(x, mask=mask)), x)
+
+
+def test_gradient_of_half_types() -> None:
+    x = (3 + seeded(2, 3, 4, 5)).bfloat16().requires_grad_()
+    y = x.detach().double().requires_grad_()
+    for z in (x, y):
+        found = gf.moments(z)
+        (found.mean.square().sum() + found.covariance.square().sum().to(found.mean)).backward()
+    assert x.grad.dtype == torch.bfloat16
+    torch.testing.assert_close(x.grad.double(), y.grad, rtol=1e-2, atol=1e-2)
 
 
 # ---- Squared differences --------------------------------------------------------------------------------------------
@@ -128,9 +140,9 @@ def test_squared_and_its_gradient(reduction: str) -> None:
     np.testing.assert_allclose(got, want.item(), rtol=1e-12)
 
 
-def test_second_derivatives_of_squared() -> None:
-    x = seeded(2, 3, 4, 5).requires_grad_()
-    target = gf.moments(seeded(3, 4, 5, seed=1))  # one for the batch
+def test_second_derivatives_of_squared(device: Device) -> None:
+    x = seeded(2, 3, 4, 5).to(device.torch).requires_grad_()
+    target = gf.moments(seeded(3, 4, 5, seed=1).to(device.torch))  # one for the batch
     assert torch.autograd.gradcheck(lambda x: gf.moments_loss(x, target), x)
     assert torch.autograd.gradgradcheck(lambda x: gf.moments_loss(x, target), x)
 
@@ -157,13 +169,14 @@ def test_w2_of_commuting_covariances() -> None:
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_w2_of_any_covariances(reduction: str) -> None:
+def test_w2_of_any_covariances(device: Device, reduction: str) -> None:
     x, y = 2 * seeded(3, 5, 8, 9) + 1, seeded(3, 5, 7, 6, seed=1)
     target = gf.moments(y)
     each = [w2(*lines(a), *lines(b), epsilon=1e-4) for a, b in zip(x, y, strict=True)]
     want = sum(each) if reduction == "sum" else sum(each) / 3 / 5
     options = {"distance": "w2", "reduction": reduction, "epsilon": 1e-4}
-    assert gf.moments_loss(x, target, **options).item() == pytest.approx(want, rel=1e-9)
+    there = gf.moments_loss(x.to(device.torch), [one.to(device.torch) for one in target], **options)
+    assert there.item() == pytest.approx(want, rel=1e-9)
     arrays = gf.moments_loss(x.numpy(), tuple(one.numpy() for one in target), **options)
     assert arrays == pytest.approx(want, rel=1e-9)
     single = gf.moments_loss(x.float(), target, **options)
@@ -228,6 +241,17 @@ def test_w2_of_constant_features(epsilon: float | None) -> None:
         (gradient,) = torch.autograd.grad(loss, x)
         assert gradient.isfinite().all()
         torch.testing.assert_close(gradient.mean((-2, -1)), 2 / 60 * (m - n), rtol=1e-6, atol=1e-9)
+
+
+def test_w2_gradient_is_bounded() -> None:
+    """By the transport's |x - T(x)| <= |x - m| + |T(x) - m|, also where equal channels leave singular covariances."""
+    x, t = (3 * seeded(8, 12, 12)).float(), positive(8)
+    x[4:] = x[:4]
+    mean = x.mean((-2, -1))
+    loss = gf.moments_loss(x.requires_grad_(), (mean, t), distance="w2", reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, x)
+    most = (x - mean[:, None, None]).norm() + (144 * torch.trace(t)).sqrt()
+    assert gradient.norm() < 1.001 * 2 / 144 * most
 
 
 def test_default_epsilon_has_the_features_unit() -> None:
@@ -358,7 +382,7 @@ def test_bad_arguments_are_named() -> None:
         gf.moments_loss([x, x], target)
     with pytest.raises(TypeError, match="the target's mean must be of the features' kind, got ndarray"):
         gf.moments_loss(x, (target[0].numpy(), target[1]))
-    with pytest.raises(TypeError, match="features must be of a real floating dtype, got torch.int64"):
+    with pytest.raises(TypeError, match=r"features must be of a real floating dtype, got torch\.int64"):
         gf.moments(torch.ones(3, 4, 5, dtype=torch.int64))
     with pytest.raises(ValueError, match="features must have channels and pixels"):
         gf.moments(torch.ones(3, 0, 5))

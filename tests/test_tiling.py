@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -124,3 +126,32 @@ def test_pieces_are_tiles_and_what_they_see(padding: str) -> None:
     assert max(sides) <= 64 + field.before + field.after + field.stride
     if padding == "circular":
         assert min(sides) > 64 + field.before
+
+
+MEMORY = """
+import torch
+import genimg_fast as gf
+from genimg_fast._feature_sums import FeatureSums
+
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+def evaluate(side):
+    x = torch.rand(1, 3, side, side)
+    features.evaluation((side, side), grams, lambda totals, _: (sum(t.sum() for t in totals.values()), {}))(x)
+
+torch.set_num_threads(1)
+features = FeatureSums(gf.features.random(n_filters=16, levels=2), tile=128)
+grams = lambda maps, _: {name: gf.gram_matrix(part, normalization="none") for name, part in maps.items()}
+evaluate(384)
+before = peak()
+evaluate(1024)
+print((peak() - before) / (3 * 1024 * 1024 * 4))
+"""
+
+
+def test_peak_memory_is_set_by_the_tile() -> None:
+    """Seven times the pixels take no more than their own picture and gradient, and what the allocator wastes."""
+    done = subprocess.run([sys.executable, "-c", MEMORY], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 4  # pictures; the maps of the whole one are 36

@@ -24,6 +24,11 @@ inline Executor serial_executor() { return {&run_serially}; }
 // parallel_for(executor, 0, n, grain, [&](int64_t begin, int64_t end) { ... })
 template <typename Loop>
 void parallel_for(const Executor& executor, int64_t begin, int64_t end, int64_t grain, Loop&& loop) {
+  // One thread's work does not need another's, nor what it costs to ask.
+  if (end - begin <= grain) {
+    if (begin < end) loop(begin, end);
+    return;
+  }
   executor.run(
       begin, end, grain,
       [](void* context, int64_t b, int64_t e) { (*static_cast<std::remove_reference_t<Loop>*>(context))(b, e); },

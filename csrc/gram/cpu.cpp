@@ -189,7 +189,7 @@ class Product {
 
  private:
   static constexpr int64_t kRunBytes = 16 << 10;     // a panel of a run, in the first cache
-  static constexpr int64_t kBlockBytes = 512 << 10;  // packed panels of some runs, in the second
+  static constexpr int64_t kBlockBytes = 256 << 10;  // packed panels of some runs, in the second
   static constexpr int64_t kPartPixels = 2048;       // fewer would cost more in adding the sums up
   static constexpr int64_t kJobs = 16, kLeastJobs = 2;
 

@@ -263,17 +263,12 @@ uint32_t pair_of(const Strip<BFloat>& strip, int64_t lane, int64_t step) {
 void pack_pairs(const Strip<BFloat>& strip, uint32_t* panel) {
   constexpr int n = Vector<float>::lanes;
   int64_t done = 0;
-  if (strip.lanes == kPanel && strip.step_stride == 1) {
+  if (strip.lanes == kPanel && strip.step_stride == 1 && strip.lane_stride % 2 == 0) {
     // Two neighbouring steps are one number already: squares of them are transposed.
     static_assert(n == kPanel);
-    for (; done + 2 * n <= strip.steps; done += 2 * n) {
-      float square[kPanel][n];
-      for (int l = 0; l < kPanel; ++l)
-        __builtin_memcpy(square[l], strip.data + l * strip.lane_stride + done, sizeof square[l]);
-      float to[n][kPanel];
-      transpose(square[0], n, to[0], kPanel);
-      __builtin_memcpy(panel + done / 2 * kPanel, to, sizeof to);
-    }
+    const float* const from = reinterpret_cast<const float*>(strip.data);
+    for (; done + 2 * n <= strip.steps; done += 2 * n)
+      transpose(from + done / 2, strip.lane_stride / 2, reinterpret_cast<float*>(panel) + done / 2 * kPanel, kPanel);
   } else if (strip.lanes == kPanel && strip.lane_stride == 1) {
     for (; done + 2 <= strip.steps; done += 2) {
       const BFloat* const at = strip.data + done * strip.step_stride;

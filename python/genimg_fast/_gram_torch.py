@@ -12,7 +12,7 @@ Tensor = torch.Tensor
 
 
 # What has kernels; elsewhere the lines of reference.py serve.
-_KERNELS = ("cpu",)
+_KERNELS = ("cpu", "cuda")
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
@@ -157,13 +157,12 @@ class Apply(torch.autograd.Function):
 class Tensors:
     """What gram._Arrays is for arrays."""
 
+    type = Tensor
     moveaxis = staticmethod(torch.movedim)
     broadcast_to = staticmethod(torch.broadcast_to)
     contiguous = staticmethod(Tensor.contiguous)
 
-    @staticmethod
-    def is_float(x: Tensor) -> bool:
-        return x.is_floating_point()
+    is_float = staticmethod(Tensor.is_floating_point)
 
     @staticmethod
     def same_device(x: Tensor, y: Tensor) -> bool:
@@ -210,9 +209,10 @@ class Tensors:
 
 
 def _needs_autograd(x: Tensor) -> bool:
-    if x.requires_grad and torch.is_grad_enabled():
-        return True
-    return torch._C._functorch.maybe_current_level() is not None
+    return (x.requires_grad and torch.is_grad_enabled()) or _functorch_level() is not None
+
+
+_functorch_level = torch._C._functorch.maybe_current_level
 
 
 # ---- What torch must know of the operators --------------------------------------------------------------------------

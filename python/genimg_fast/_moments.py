@@ -6,6 +6,7 @@ Gram kernels over the features.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -140,7 +141,7 @@ def _trace(matrix: Any) -> Any:
 
 
 def _size(x: Any) -> int:
-    return int(np.prod(x.shape))
+    return math.prod(x.shape)
 
 
 # ---- Arguments ------------------------------------------------------------------------------------------------------

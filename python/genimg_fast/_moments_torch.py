@@ -38,8 +38,7 @@ class _Root(torch.autograd.Function):
     @staticmethod
     def forward(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         values, vectors = torch.linalg.eigh(matrix)
-        least = values.shape[-1] * torch.finfo(values.dtype).eps * values[..., -1:]  # what is rounding
-        roots = torch.where(values > least, values, 0).sqrt()
+        roots = values.clamp(min=0).sqrt()
         return (vectors * roots[..., None, :]) @ vectors.mT, roots, vectors
 
     @staticmethod

@@ -238,59 +238,98 @@ class _EnoughError(Exception):
     """Ends an optimiser from inside."""
 
 
+class _Problem:
+    """A loss as torch's optimisers see it: of a parameter that is the picture in some unit.
+
+    Args:
+        best: Where to begin, and where the best picture is kept.
+        evaluate: Gives loss, gradient and parts.
+        settings: How far to go.
+        note: Called with loss, parts and picture of each evaluation.
+    """
+
+    def __init__(
+        self,
+        best: _Best,
+        evaluate: Evaluation,
+        settings: Settings,
+        note: Callable[[float, Parts, torch.Tensor], None],
+    ) -> None:
+        self._best, self._evaluate, self._settings, self._note = best, evaluate, settings, note
+        self._picture = best.planes.clone(memory_format=torch.contiguous_format)
+        self._done = 0
+        self._known: tuple[float, torch.Tensor] | None = self._observed()
+        self._unit = 1.0 if settings.optimizer == "adam" else _first_step(*self._known)
+        self.parameter = self._picture / self._unit
+
+    def closure(self) -> float:
+        """Return the loss of the parameter and leave its gradient there, or raise `_EnoughError`."""
+        if self._known is None:
+            self._picture = self.parameter * self._unit
+            self._known = self._observed()
+        (loss, gradient), self._known = self._known, None
+        self.parameter.grad = gradient * self._unit
+        return loss
+
+    def _observed(self) -> tuple[float, torch.Tensor]:
+        if self._done == self._settings.n_iter:
+            raise _EnoughError
+        loss, gradient, parts = self._evaluate(self._picture)
+        if not math.isfinite(loss):
+            self._refuse(loss, parts)
+        self._done += 1
+        self._best.offer(self._picture, loss)
+        self._note(loss, parts, self._picture)
+        if loss <= self._settings.tolerance:
+            raise _EnoughError
+        return loss, gradient
+
+    def _refuse(self, loss: float, parts: Parts) -> None:
+        if not self._done:
+            raise ValueError(f"the loss must be finite, got {loss} for the picture to start from ({dict(parts)})")
+        message = f"the loss became {loss} after {self._done} evaluations; the picture with the least before is kept"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        raise _EnoughError
+
+
 def _minimise(
     best: _Best,
     evaluate: Evaluation,
     settings: Settings,
     note: Callable[[float, Parts, torch.Tensor], None],
 ) -> None:
-    x = best.planes.clone(memory_format=torch.contiguous_format)
-    done = 0
-
-    def closure() -> float:
-        nonlocal done
-        if done == settings.n_iter:
-            raise _EnoughError
-        loss, x.grad, parts = evaluate(x)
-        _check_finite(loss, parts, done)
-        done += 1
-        best.offer(x, loss)
-        note(loss, parts, x)
-        if loss <= settings.tolerance:
-            raise _EnoughError
-        return loss
-
-    optimizer = _optimizer(x, settings)
     try:
+        problem = _Problem(best, evaluate, settings, note)
+        optimizer = _optimizer(problem.parameter, settings)
         # L-BFGS makes all its evaluations in one step, and may end before the last where no direction leads down.
         for _ in range(settings.n_iter if settings.optimizer == "adam" else 1):
-            optimizer.step(closure)
+            optimizer.step(problem.closure)
     except _EnoughError:
         return
 
 
-def _check_finite(loss: float, parts: Parts, done: int) -> None:
-    if math.isfinite(loss):
-        return
-    if not done:
-        raise ValueError(f"the loss must be finite, got {loss} for the picture to start from ({dict(parts)})")
-    message = f"the loss became {loss} after {done} evaluations; the picture with the least before is kept"
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
-    raise _EnoughError
+def _first_step(loss: float, gradient: torch.Tensor) -> float:
+    """Return the unit in which the first step of torch's L-BFGS is as long as leads a linear loss to 0.
+
+    That step is the gradient over its 1-norm, whatever the loss: of a picture's many pixels in [0, 1] each would hardly
+    change, and each size would begin with evaluations that find a longer step.
+    """
+    wide = gradient.double()
+    unit = abs(loss) * float(wide.abs().sum()) / (float(wide.square().sum()) or 1.0)
+    return unit or 1.0
 
 
 def _optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
     if settings.optimizer == "adam":
         return torch.optim.Adam([x], lr=settings.learning_rate)
     # The tolerances are of another unit than ours: off. Evaluations are counted by the caller.
-    n, history = settings.n_iter, settings.history(x)
     return torch.optim.LBFGS(
         [x],
-        max_iter=n,
-        max_eval=2 * n,
+        max_iter=settings.n_iter,
+        max_eval=2 * settings.n_iter,
         tolerance_grad=0,
         tolerance_change=0,
-        history_size=history,
+        history_size=settings.history(x),
         line_search_fn="strong_wolfe",
     )
 

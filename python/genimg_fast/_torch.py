@@ -71,10 +71,9 @@ def require_cuda() -> None:
 
 def backend(x: torch.Tensor) -> str:
     """Return what serves a tensor: "cpu", "cuda" (also on the harness) or "reference" (mps, xpu, ...)."""
-    kind = x.device.type
-    if kind == "cpu":
+    if x.is_cpu:
         return "cpu" if _cuda_on_cpu is None else "cuda"
-    if kind == "cuda":
+    if x.is_cuda:
         if not torch.compiler.is_compiling():
             require_cuda()
         return "cuda"

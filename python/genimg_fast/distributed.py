@@ -77,12 +77,7 @@ def gram_matrix(
         accepted = ", ".join(repr(name) for name, one in NORMALIZATIONS.items() if not one.mixes_batch)
         raise ValueError(f"gram_matrix: normalization must be one of {accepted}, got {normalization!r}")
     is_centred = center or definition.center
-    own = gf.gram_matrix(features, normalization="none", center=is_centred)
-    if is_centred:
-        here = features.to(own.dtype).mean((-2, -1))
-        # The offsets of the ranks' means sum to 0, so that the common mean's own derivative drops out.
-        offset = here - channel_means(features.detach().to(own.dtype), group=group)
-        own = own + features.shape[-2:].numel() * offset[..., :, None] * offset[..., None, :]
+    own = _about_common_means(features, group) if is_centred else gf.gram_matrix(features, normalization="none")
     channels = features.shape[-3]
     gram = all_reduce(own, group) / definition.divisor(1, channels, _count(features, group))
     if definition.identity:
@@ -146,6 +141,15 @@ def replace_by_first(tensors: Iterable[torch.Tensor], group: Any) -> None:
     if group is not None:
         for tensor in tensors:
             dist.broadcast(tensor, group_src=0, group=group)
+
+
+def _about_common_means(features: torch.Tensor, group: Any) -> torch.Tensor:
+    """Return this rank's sum of the products about the means of all ranks."""
+    means, covariance = gf.moments(features)
+    pixels = features.shape[-2:].numel()
+    # The offsets of all ranks' pixels sum to 0, so that the common means' own derivative drops out.
+    offset = means - all_reduce(pixels * means.detach(), group) / _count(features, group)
+    return pixels * (covariance + offset[..., :, None] * offset[..., None, :])
 
 
 def _count(features: torch.Tensor, group: Any) -> torch.Tensor:

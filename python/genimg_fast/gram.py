@@ -136,7 +136,7 @@ def gram_matrix(
     gram = maps.product()
     if maps.definition.identity:
         gram = gram + maps.definition.identity * maps.kind.eye(gram)
-    return gram.reshape(maps.shape(gram))
+    return gram if len(maps.lead) == 1 else gram.reshape(maps.shape(gram))
 
 
 def gram_loss(
@@ -232,7 +232,7 @@ class _Maps:
         self.kind, self.normalization, self.definition = kind, normalization, definition
         self.center, self.allow_tf32 = center or definition.center, allow_tf32
         self.y = self.factors = None
-        *lead, channels, _, _ = x.shape
+        *lead, channels, height, width = x.shape
         if definition.mixes_batch:
             batch = math.prod(lead)
             self.divisor_of = (batch, channels)
@@ -241,11 +241,10 @@ class _Maps:
         else:
             self.divisor_of = (1, channels)
             self.lead = tuple(lead)
-            self.x = x if len(lead) == 1 else x.reshape(-1, *x.shape[-3:])
-        self._count_pixels()
+            self.x = x if len(lead) == 1 else x.reshape(-1, channels, height, width)
+        self._count_pixels(height * width)
 
-    def _count_pixels(self) -> None:
-        pixels = self.x.shape[2] * self.x.shape[3]
+    def _count_pixels(self, pixels: int) -> None:
         divisor = self.definition.divisor(*self.divisor_of, pixels)
         if divisor == 0:
             raise ValueError(f"gram_matrix: normalization {self.normalization!r} divides by 0 for {pixels} pixel(s)")
@@ -289,7 +288,7 @@ class _Maps:
             return z[..., max(rows, 0) : height + min(rows, 0), max(columns, 0) : width + min(columns, 0)]
 
         self.x, self.y = part(x, -rows, -columns), part(y, rows, columns)
-        self._count_pixels()
+        self._count_pixels(math.prod(self.x.shape[2:]))
 
     def mask(self, mask: Any, normalization: str) -> None:
         """Weight the pixels."""
@@ -351,12 +350,20 @@ def _maps(
     return _Maps(kind, x, normalization, center, allow_tf32)
 
 
+_tensors: Any = None  # what tensors do, once torch is there
+
+
 def _kind(name: str, x: Any) -> Any:
     """Return what arrays or tensors do, for a float array or tensor."""
+    global _tensors
+    if _tensors is None and "torch" in sys.modules:
+        from genimg_fast._gram_torch import Tensors
+
+        _tensors = Tensors
     if isinstance(x, np.ndarray):
         kind: Any = _Arrays
-    elif "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor):
-        from genimg_fast._gram_torch import Tensors as kind  # noqa: N813
+    elif _tensors is not None and isinstance(x, _tensors.type):
+        kind = _tensors
     else:
         raise TypeError(f"gram_matrix: {name} must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
     if not kind.is_float(x):
@@ -368,13 +375,14 @@ def _channels_first(name: str, kind: Any, x: Any, spatial_dims: int, channel_axi
     """Return features as (..., C, H, W)."""
     if spatial_dims not in (1, 2):
         raise ValueError(f"gram_matrix: spatial_dims must be 1 or 2, got {spatial_dims!r}")
-    pixel_axes = 1 if x.ndim == 2 else spatial_dims
-    if x.ndim < 1 + pixel_axes:
+    ndim = x.ndim
+    pixel_axes = 1 if ndim == 2 else spatial_dims
+    if ndim < 1 + pixel_axes:
         raise ValueError(f"gram_matrix: {name} must be (..., C, H, W) or (C, P), got the shape {tuple(x.shape)}")
     if channel_axis is not None:
-        if not -x.ndim <= channel_axis < x.ndim:
+        if not -ndim <= channel_axis < ndim:
             raise ValueError(f"gram_matrix: channel_axis must be an axis of {tuple(x.shape)}, got {channel_axis}")
-        x = kind.moveaxis(x, channel_axis, x.ndim - 1 - pixel_axes)
+        x = kind.moveaxis(x, channel_axis, ndim - 1 - pixel_axes)
     if pixel_axes == 1:
         x = x[..., None, :]
     if 0 in x.shape[-3:]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.autograd import gradcheck
 
 import genimg_fast as gf
 from genimg_fast.features import Network, Stage
-from genimg_fast.features._network import Convolution, Pool, Rectifier
+from genimg_fast.features._network import Convolution, Halving, Pool, Rectifier
 
 X = torch.rand(1, 3, 32, 40, generator=torch.Generator().manual_seed(1))
 
@@ -30,6 +31,7 @@ def chain(padding: str = "zeros", *, positive: bool = False) -> Network:
         Stage("b", "p", convolution(4, 2, 3)),
         Stage("q", "b", Pool("average")),
         Stage("c", "p", convolution(4, 3, 1)),
+        Stage("h", "p", Halving()),
     ]
     return Network(stages, ["q"], padding=padding)
 
@@ -47,11 +49,11 @@ def test_nothing_deeper_than_asked_is_computed() -> None:
     assert list(found) == ["c", "a"]
 
 
-@pytest.mark.parametrize("layer", ["a", "p", "b", "q", "c"])
+@pytest.mark.parametrize("layer", ["a", "p", "b", "q", "c", "h"])
 def test_fields_are_what_a_position_depends_on(layer: str) -> None:
     model = chain(positive=True).taking([layer])
     x = X.double().requires_grad_()
-    y = 2 if layer == "q" else 5
+    y = 2 if layer in "qh" else 5
     (gradient,) = torch.autograd.grad(model(x)[layer][0, :, y, y].sum(), x)
     field = model.fields()[layer]
     seen = gradient[0].abs().sum(0).nonzero()
@@ -68,8 +70,6 @@ def test_circular_padding_moves_with_the_picture() -> None:
 
 @pytest.mark.parametrize("padding", ["zeros", "circular", "reflect"])
 def test_padding_is_numpy_s(padding: str) -> None:
-    import numpy as np
-
     model = chain().padded_by(padding).taking(["a"])
     mode: Any = {"zeros": "constant", "circular": "wrap", "reflect": "reflect"}[padding]
     bordered = np.pad(X[0].double().numpy(), ((0, 0), (2, 2), (2, 2)), mode=mode)
@@ -120,7 +120,7 @@ def test_bad_pictures_and_names() -> None:
         model(torch.zeros(32, 32))
     with pytest.raises(ValueError, match="at least 4x4 for the layers q, got 3x9"):
         model(torch.zeros(3, 3, 9))
-    with pytest.raises(ValueError, match="got 'z'; there are a, ra, p, b, q, c"):
+    with pytest.raises(ValueError, match="got 'z'; there are a, ra, p, b, q, c, h"):
         model.taking(["z"])
     with pytest.raises(ValueError, match="'a' twice"):
         model.taking(["a", "a"])
@@ -153,13 +153,31 @@ def test_random_filters() -> None:
     assert float(gf.features.random("conv1", levels=1)(X)["conv1"].min()) < 0
 
 
-def test_levels_see_averages() -> None:
-    model = gf.features.random(sizes=(3,), n_filters=3, levels=2)
-    shrunk = torch.nn.functional.avg_pool2d(X, 2)
+def test_levels_see_smoothed_halves() -> None:
+    model = gf.features.random(["pool2", "relu2"], sizes=(3,), n_filters=3, levels=2)
+    found = model(X)
+    bordered = np.pad(X[0].double().numpy() - 0.5, ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    expected = sum(
+        wy * wx / 64 * bordered[:, y : y + 31 : 2, x : x + 39 : 2]
+        for y, wy in enumerate((1, 3, 3, 1))
+        for x, wx in enumerate((1, 3, 3, 1))
+    )
+    np.testing.assert_allclose(found["pool2"][0].numpy(), expected, rtol=1e-4, atol=1e-6)
     weight = model.stage("conv2").filters[0].weight
-    bordered = torch.nn.functional.pad(shrunk - 0.5, (1, 1, 1, 1), mode="reflect")
-    expected = torch.nn.functional.conv2d(bordered, weight).relu()
-    torch.testing.assert_close(model(X)["relu2"], expected, rtol=1e-4, atol=1e-5)
+    bordered = torch.nn.functional.pad(found["pool2"], (1, 1, 1, 1), mode="reflect")
+    maps = torch.nn.functional.conv2d(bordered, weight).relu()
+    torch.testing.assert_close(found["relu2"], maps, rtol=1e-4, atol=1e-5)
+
+
+def test_rectifying_in_place_spoils_no_map_that_is_asked_for() -> None:
+    model = chain()
+    both, alone = model.taking(["a", "ra"])(X), model.taking(["ra"])(X)
+    assert float(both["a"].min()) < 0
+    torch.testing.assert_close(both["a"].relu(), alone["ra"], rtol=0, atol=0)
+    first = Network([Stage("r", None, Rectifier())], ["r"])
+    x = X - 0.5
+    assert float(first(x)["r"].min()) == 0
+    assert float(x.min()) < 0
 
 
 def test_random_normalize_takes_the_mean_away_and_evens_the_colours() -> None:

@@ -261,7 +261,7 @@ def test_scales_are_halves() -> None:
     sizes = [step.size for step in steps_of(size=(64, 70), scales=3, n_iter=1)]
     assert sizes == [(16, 18), (32, 35), (64, 70)]
     wide = np.tile(STRIPES, (4, 4))
-    assert [s.size[0] for s in steps_of(wide, n_iter=1)] == [80, 160]
+    assert [s.size[0] for s in steps_of(wide, n_iter=1)] == [40, 80, 160]
 
 
 def test_an_exemplar_is_reduced_as_the_result_is() -> None:

@@ -77,8 +77,8 @@ class Rectifier(nn.Module):
 
     kernel, stride, padding = 1, 1, 0
 
-    def forward(self, x: torch.Tensor, _: str) -> torch.Tensor:
-        return nn.functional.relu(x)
+    def forward(self, x: torch.Tensor, _: str, in_place: bool = False) -> torch.Tensor:
+        return nn.functional.relu(x, inplace=in_place)
 
 
 class Pool(nn.Module):
@@ -93,6 +93,18 @@ class Pool(nn.Module):
     def forward(self, x: torch.Tensor, _: str) -> torch.Tensor:
         pool = nn.functional.max_pool2d if self.kind == "max" else nn.functional.avg_pool2d
         return pool(x, self.kernel)
+
+
+class Halving(nn.Module):
+    """A map of half the height and width, smoothed by (1 3 3 1) / 8 along both axes against aliasing."""
+
+    kernel, stride, padding = 4, 2, 1
+
+    def forward(self, x: torch.Tensor, padding: str) -> torch.Tensor:
+        taps = x.new_tensor([1, 3, 3, 1]) / 8
+        channels = x.shape[-3]
+        weight = torch.outer(taps, taps).expand(channels, 1, 4, 4)
+        return nn.functional.conv2d(padded(x, 1, padding), weight, stride=2, groups=channels)
 
 
 def padded(x: torch.Tensor, width: int, padding: str) -> torch.Tensor:
@@ -190,7 +202,10 @@ class Network(nn.Module):
         for name, source in self._sources.items():
             if not uses.get(name):
                 continue
-            maps[name] = self._modules_by_name[name](maps[source], self.padding)
+            module: Any = self._modules_by_name[name]
+            # A map that nothing else reads may be rectified in its place: half of the memory.
+            in_place = isinstance(module, Rectifier) and uses[source] == 1 and source is not None
+            maps[name] = module(maps[source], self.padding, **{"in_place": True} if in_place else {})
             uses[source] -= 1
             if not uses[source]:
                 del maps[source]

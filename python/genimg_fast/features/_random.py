@@ -15,7 +15,7 @@ from torch import nn
 
 from genimg_fast._arguments import integer
 from genimg_fast._pictures import as_planes
-from genimg_fast.features._network import Convolution, Network, Pool, Rectifier, Stage
+from genimg_fast.features._network import Convolution, Halving, Network, Rectifier, Stage
 
 # A channel of little variance is amplified by the root of what would make it as strong as the strongest: not at all,
 # and nothing asks for smooth colours; wholly, and the noise of colours drowns the pattern.
@@ -36,9 +36,9 @@ def random(
     """Return one layer of rectified random filters of several sizes, which needs no weights.
 
     The filters of all sizes make one feature map, so that its Gram matrix holds correlations between sizes. Beyond the
-    paper, the same is done on `levels` of the picture, each averaged to half the size of the last: filters of 7 pixels
-    see 56 of them at the fourth, at a small part of the cost of filters that large. ``random(sizes=(3, 5, 7, 11, 15,
-    23, 37, 55), n_filters=128, levels=1)`` is the paper's layer.
+    paper, the same is done on `levels` of the picture, each half the size of the last and smoothed, or its squares
+    would show: filters of 7 pixels see 56 of them at the fourth, at a small part of the cost of filters that large.
+    ``random(sizes=(3, 5, 7, 11, 15, 23, 37, 55), n_filters=128, levels=1)`` is the paper's layer.
 
     Args:
         layers: What a call gives: convS (before the rectifier) and reluS for the levels of stride S = 1, 2, 4, ....
@@ -66,7 +66,7 @@ def random(
     for level in range(integer("levels", levels, 1)):
         stride = 2**level
         if level:
-            stages.append(Stage(f"pool{stride}", last, Pool("average")))
+            stages.append(Stage(f"pool{stride}", last, Halving()))
             last = f"pool{stride}"
         bank = Bank([_filters(generator, n_filters, channels, side) for side in sides])
         stages += [Stage(f"conv{stride}", last, bank), Stage(f"relu{stride}", f"conv{stride}", Rectifier())]

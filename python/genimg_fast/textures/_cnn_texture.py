@@ -35,7 +35,7 @@ from genimg_fast.features import Network, random
 from genimg_fast.features._random import levels_for
 from genimg_fast.textures._statistics import barycentre
 
-_COARSEST = 64  # pixels: the shorter side that "auto" does not go below
+_COARSEST = 40  # pixels: the shorter side that "auto" does not go below
 _MOST_SCALES = 4
 
 
@@ -85,7 +85,7 @@ def cnn_texture(
         weights: One positive number for each exemplar of a list: the weights of the mean of their Gram matrices. None:
             equal ones.
         n_iter: Evaluations of loss and gradient at each size, at least 1.
-        scales: Number of sizes, each half of the next. "auto": as many, up to 4, as leave 64 pixels at the coarsest.
+        scales: Number of sizes, each half of the next. "auto": as many, up to 4, as leave 40 pixels at the coarsest.
         optimizer: "lbfgs" or "adam".
         learning_rate: Of Adam, where pictures lie in [0, 1].
         history_bytes: Most memory for the vectors that L-BFGS remembers, 2 of the picture's size for each past step;
