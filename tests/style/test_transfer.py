@@ -242,7 +242,7 @@ def test_the_longer_sides_of_styles() -> None:
     # The style has 44x36 pixels, the result 48.
     assert seen_by() == [(3, 40, 48), (3, 48, 39)]
     assert seen_by(style_scale=0.5) == [(3, 40, 48), (3, 24, 20)]
-    assert seen_by(style=[STYLE, OTHER], style_scale=[1.5, 0.5]) == [(3, 40, 48), (3, 72, 59), (3, 22, 24)]
+    assert seen_by(style=[STYLE, OTHER], style_scale=np.array([1.5, 0.5])) == [(3, 40, 48), (3, 72, 59), (3, 22, 24)]
     assert seen_by(size=96, scales=2) == [(3, 40, 48), (3, 48, 39), (3, 80, 96), (3, 96, 79)]
 
 
