@@ -121,6 +121,16 @@ def test_synthesis_draws_pictures_at_one_scale_and_the_convergence() -> None:
     assert len(plot.synthesis(IMAGE, IMAGE).axes) == 2
 
 
+def test_transfer_draws_pictures_and_the_parts_of_the_loss() -> None:
+    losses = [{"start": 3.0}, {"content": 1.0, "style": 2.0}, {"content": 0.5, "style": 0.2}]
+    figure = plot.transfer(IMAGE, [IMAGE, IMAGE[:8]], IMAGE, losses)
+    *pictures, curves = figure.axes
+    assert [axis.get_title().split(",")[0] for axis in pictures] == ["content", "style 1", "style 2", "result"]
+    assert [line.get_label() for line in curves.lines] == ["start", "content", "style"]
+    np.testing.assert_array_equal(curves.lines[2].get_ydata(), [np.nan, 2.0, 0.2])
+    assert len(plot.transfer(IMAGE, [IMAGE], IMAGE).axes) == 3
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_pictures_are_drawn_with_their_own_white(dtype: type) -> None:
     white = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1

@@ -9,11 +9,6 @@
 namespace genimg::bindings {
 namespace {
 
-Tensor new_workspace(const Tensor& like, size_t bytes) {
-  const int64_t size = static_cast<int64_t>(bytes);
-  return empty(like, &size, 1, ScalarType::Byte);
-}
-
 struct CudaKernels {
   template <typename T, typename R>
   static void match(const std::vector<histogram::Batch<T, R>>& batches, histogram::Method method, bool is_sorted,

@@ -38,6 +38,11 @@ struct DeviceGuard {
 };
 #endif
 
+inline Tensor new_workspace(const Tensor& like, size_t bytes) {
+  const int64_t size = static_cast<int64_t>(bytes);
+  return empty(like, &size, 1, ScalarType::Byte);
+}
+
 inline void check_launch(cudaError_t error, const char* op) {
   STD_TORCH_CHECK(error == cudaSuccess, op, ": the CUDA kernel could not be started: ", cudaGetErrorString(error));
 }

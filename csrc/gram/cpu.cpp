@@ -118,25 +118,13 @@ void pack_channels(const Features<BFloat>& x, int64_t b, int64_t panel, int64_t 
   kernels<float>().pack_pairs({data, lanes, x.strides[1], end - begin, x.strides[3]}, to);
 }
 
-// Where the pixels [begin, end) of map b lie, if that is known in rows.
-template <typename S>
-Ahead ahead_of(const Features<S>& x, int64_t b, int64_t begin, int64_t end) {
-  constexpr int64_t kSize = sizeof(S);
-  if (begin >= end || !is_flat(x)) return {};
-  const char* const data = reinterpret_cast<const char*>(x.data + b * x.strides[0] + begin * x.strides[3]);
-  if (x.strides[3] == 1) return {data, x.shape.channels, x.strides[1] * kSize, (end - begin) * kSize / 64};
-  if (x.strides[1] == 1) return {data, end - begin, x.strides[3] * kSize, (x.shape.channels * kSize + 63) / 64};
-  return {};
-}
-
 void add_products(const Kernels<float>& k, const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums,
-                  int64_t stride, Ahead& ahead) {
-  k.add_pair_products(row_panel, panels, sums, stride, ahead);
+                  int64_t stride) {
+  k.add_pair_products(row_panel, panels, sums, stride);
 }
 template <typename T>
-void add_products(const Kernels<T>& k, const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride,
-                  Ahead& ahead) {
-  k.add_products(row_panel, panels, sums, stride, ahead);
+void add_products(const Kernels<T>& k, const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride) {
+  k.add_products(row_panel, panels, sums, stride);
 }
 
 // What one job adds up: products of a stripe of rows with all columns and, about pivots, sums of channels.
@@ -273,15 +261,12 @@ class Product {
                           (is_row ? sums.x : sums.y).get() + channels * kPanel);
         });
       }
-      Ahead ahead =
-          ahead_of(columns_from, b, last * run_, std::min({x_.shape.pixels(), (last + block) * run_, last_run * run_}));
       for (int64_t row = first_row; row < last_row; ++row)
         each_run(y_ == nullptr ? row : columns + row - first_row, [&](int64_t begin, int64_t end, const E* row_panel) {
           const E* const run = packed.get() + (begin / run_ - first) * run_size;
           const int64_t steps = sizeof(E) == sizeof(T) && !pairs_ ? end - begin : (end - begin + 1) / 2;
           const Panels<E> panels = {run, panel_size, y_ == nullptr ? row + 1 : columns, steps};
-          add_products(k, row_panel, panels, sums.products.get() + (row - first_row) * kPanel * stride(), stride(),
-                       ahead);
+          add_products(k, row_panel, panels, sums.products.get() + (row - first_row) * kPanel * stride(), stride());
         });
     }
     sums.total = total_of(factors, first_run * run_, std::min(x_.shape.pixels(), last_run * run_));

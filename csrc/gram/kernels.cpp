@@ -113,13 +113,6 @@ GENIMG_HD void add_steps_of_tile(const typename Factor::Element* rows, int64_t r
   }
 }
 
-GENIMG_HD void fetch_line(Ahead& ahead) {
-  __builtin_prefetch(ahead.data + ahead.row * ahead.row_stride + ahead.line * 64, 0, 2);
-  if (++ahead.line < ahead.lines) return;
-  ahead.line = 0;
-  ++ahead.row;
-}
-
 // Of two vectors of lanes that follow each other: in one panel, or in two.
 template <typename T>
 constexpr int64_t vector_stride(int64_t panel_stride) {
@@ -138,18 +131,11 @@ GENIMG_HD void add_as_double(double* to, f32v value) {
 
 template <typename Factor, int vectors>
 void add_tile(const typename Factor::Element* rows, const typename Factor::Element* columns, int64_t panel_stride,
-              int64_t steps, double* sums, int64_t stride, Ahead& ahead) {
+              int64_t steps, double* sums, int64_t stride) {
   using T = typename Factor::Sum;
-  constexpr int n = Vector<T>::lanes, kSteps = 2;  // a line each so many steps is what memory can give
+  constexpr int n = Vector<T>::lanes;
   typename Vector<T>::type acc[kRows][vectors] = {};
-  int64_t done = 0;
-  for (; done + kSteps <= steps && !ahead.is_done(); done += kSteps) {
-    fetch_line(ahead);
-    add_steps_of_tile<Factor, vectors>(rows + done * kPanel, kPanel, columns + done * kPanel,
-                                       vector_stride<T>(panel_stride), kSteps, acc);
-  }
-  add_steps_of_tile<Factor, vectors>(rows + done * kPanel, kPanel, columns + done * kPanel,
-                                     vector_stride<T>(panel_stride), steps - done, acc);
+  add_steps_of_tile<Factor, vectors>(rows, kPanel, columns, vector_stride<T>(panel_stride), steps, acc);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
 #pragma GCC unroll 2
@@ -158,19 +144,18 @@ void add_tile(const typename Factor::Element* rows, const typename Factor::Eleme
 
 template <typename Factor>
 void add_products(const typename Factor::Element* row_panel, const Panels<typename Factor::Element>& panels,
-                  double* sums, int64_t stride, Ahead& ahead) {
+                  double* sums, int64_t stride) {
   constexpr int n = Vector<typename Factor::Sum>::lanes;
   const int64_t lanes = panels.count * kPanel, whole = lanes / (kVectors * n) * (kVectors * n);
   for (int64_t l = 0; l < whole; l += kVectors * n) {
     const auto* const columns = panels.data + l / kPanel * panels.stride + l % kPanel;
     for (int r = 0; r < kPanel; r += kRows)
-      add_tile<Factor, kVectors>(row_panel + r, columns, panels.stride, panels.steps, sums + r * stride + l, stride,
-                                 ahead);
+      add_tile<Factor, kVectors>(row_panel + r, columns, panels.stride, panels.steps, sums + r * stride + l, stride);
   }
   if (whole < lanes)  // one panel, one vector
     for (int r = 0; r < kPanel; r += kRows)
       add_tile<Factor, 1>(row_panel + r, panels.data + whole / kPanel * panels.stride, 0, panels.steps,
-                          sums + r * stride + whole, stride, ahead);
+                          sums + r * stride + whole, stride);
 }
 
 template <typename T>

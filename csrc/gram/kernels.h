@@ -41,16 +41,6 @@ struct Panels {
   int64_t steps;
 };
 
-// Memory that will be read soon, line by line: `lines` of 64 bytes in each of some rows. The products of one block of
-// pixels fetch the next block while they compute; a processor does not guess that many rows.
-struct Ahead {
-  const char* data = nullptr;
-  int64_t rows = 0, row_stride = 0, lines = 0;
-  int64_t row = 0, line = 0;  // the next
-
-  bool is_done() const { return row >= rows; }
-};
-
 // Where a product of a group of rows goes: out[r * stride + lane], for the rows and lanes that there are.
 template <typename T>
 struct Tile {
@@ -90,7 +80,7 @@ struct Kernels {
   Pack<Half> pack_half;
   Pack<BFloat> pack_bfloat;
   // sums[r * stride + l] += sum over steps of row_panel[s][r] panels[s][l], for the kPanel lanes r and all l.
-  void (*add_products)(const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride, Ahead& ahead);
+  void (*add_products)(const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride);
   // sums[l] += sum over steps of panel[s][l] step_factors[s] (null: 1)
   void (*add_steps)(const T* panel, int64_t steps, const T* step_factors, double* sums);
   // gram = scale * (products, centred) - target; adds to the losses where there is a target.
@@ -100,8 +90,7 @@ struct Kernels {
   int group_rows;
   // Two steps of bfloat16 as one number, and their products; null where the processor has no instruction for it.
   void (*pack_pairs)(const Strip<BFloat>& strip, uint32_t* panel);
-  void (*add_pair_products)(const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums, int64_t stride,
-                            Ahead& ahead);
+  void (*add_pair_products)(const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums, int64_t stride);
 };
 
 // For this processor (common/isa.h). T is float or double.

@@ -13,6 +13,7 @@
 
 #include <type_traits>
 
+#include "common/cuda_launch.h"
 #include "histogram/cuda_sort.cuh"
 
 namespace genimg::histogram::cuda {
@@ -498,39 +499,6 @@ bool has_mask(const Arrays& arrays) {
   }
   return false;
 }
-
-// Parts of the workspace; with none, only its size.
-class Carver {
- public:
-  explicit Carver(void* workspace) : base_(static_cast<char*>(workspace)) {}
-  template <typename T>
-  T* take(int64_t count) {
-    const size_t begin = bytes_;
-    bytes_ += (count * sizeof(T) + 255) / 256 * 256;
-    return base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + begin);
-  }
-  size_t bytes() const { return bytes_; }
-
- private:
-  char* base_;
-  size_t bytes_ = 0;
-};
-
-// Launches until one fails. A grid without blocks is none.
-class Launches {
- public:
-  explicit Launches(cudaStream_t stream) : stream_(stream) {}
-  template <typename... Parameters, typename... Arguments>
-  void add(int64_t blocks, int threads, void (*kernel)(Parameters...), const Arguments&... arguments) {
-    if (error_ != cudaSuccess || blocks == 0) return;
-    error_ = launch(dim3(static_cast<unsigned>(blocks)), dim3(threads), 0, stream_, kernel, arguments...);
-  }
-  cudaError_t error() const { return error_; }
-
- private:
-  cudaStream_t stream_;
-  cudaError_t error_ = cudaSuccess;
-};
 
 template <typename KeyType>
 struct SortMemory {

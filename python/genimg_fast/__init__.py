@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import distributed, features, nn, plot, textures
+    from genimg_fast import distributed, features, nn, plot, style, textures
     from genimg_fast._build_info import build_info
     from genimg_fast._moments import Moments, moments, moments_loss
     from genimg_fast.gram import gram_loss, gram_matrix
@@ -40,7 +40,7 @@ _HOME = {
     "moments_loss": "_moments",
     "sliced_wasserstein_loss": "histogram",
 }
-_MODULES = ("distributed", "features", "nn", "plot", "textures")
+_MODULES = ("distributed", "features", "nn", "plot", "style", "textures")
 
 __all__ = [
     "HistogramReference",
@@ -60,6 +60,7 @@ __all__ = [
     "plot",
     "set_num_threads",
     "sliced_wasserstein_loss",
+    "style",
     "textures",
 ]
 

@@ -75,6 +75,20 @@ def tolerance(value: Any) -> float:
     return float(value)
 
 
+def device(name: Any, otherwise: Any) -> Any:
+    """Return the torch.device of a name; for None another one, or the processor."""
+    import torch
+
+    if name is None:
+        return otherwise or torch.device("cpu")
+    try:
+        found = torch.device(name)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
+        raise ValueError(f"device must be one that torch has here, got {name!r}: {error}") from error
+    return found
+
+
 def size(value: Any, exemplar: Shape) -> Shape:
     if value is None:
         return exemplar
@@ -114,11 +128,11 @@ def seeds(value: Any) -> tuple[list[int | None], bool]:
     return found, True
 
 
-def weights(value: Any, n: int) -> list[float]:
+def weights(value: Any, n: int, of: str = "exemplar") -> list[float]:
     """Return n weights with the sum 1."""
     numbers = [1.0] * n if value is None else [float(w) for w in value]
     if len(numbers) != n:
-        raise ValueError(f"weights must hold one number for each exemplar, which are {n}, got {len(numbers)}")
+        raise ValueError(f"weights must hold one number for each {of}, which are {n}, got {len(numbers)}")
     if not all(math.isfinite(w) and w > 0 for w in numbers):
         raise ValueError(f"weights must be positive and finite, got {numbers}")
     return [w / sum(numbers) for w in numbers]

@@ -12,7 +12,7 @@ Tensor = torch.Tensor
 
 
 # What has kernels; elsewhere the lines of reference.py serve.
-_KERNELS = ("cpu",)
+_KERNELS = ("cpu", "cuda")
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:

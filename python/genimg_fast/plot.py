@@ -128,6 +128,35 @@ def synthesis(
     return figure
 
 
+def transfer(content: Any, styles: Sequence[Any], result: Any, losses: Sequence[Mapping[str, float]] = ()) -> Figure:
+    """Draw a content, styles, the picture that was made of them, and how the parts of the loss fell.
+
+    Args:
+        content, result: (H, W) or (H, W, C) arrays, or (H, W) or (C, H, W) tensors; integers, or floats in [0, 1].
+        styles: The same, any number of them.
+        losses: `genimg_fast.style.DescentStep.losses` of each evaluation; without them only the pictures.
+
+    Returns:
+        The figure.
+    """
+    pictures = {"content": content, **{f"style {i}": style for i, style in enumerate(styles, 1)}, "result": result}
+    columns = len(pictures) + bool(len(losses))
+    figure = _figure(4 * columns, 4.2)
+    axes = figure.subplots(1, columns)
+    for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
+        pixels = _picture(picture)
+        axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
+        axis.set_axis_off()
+    if len(losses):
+        for name in dict.fromkeys(name for step in losses for name in step):
+            axes[-1].semilogy([step.get(name, np.nan) for step in losses], label=name)
+        axes[-1].set(xlabel="evaluation", title="loss")
+        axes[-1].grid(which="both", alpha=0.3)
+        axes[-1].legend()
+    return figure
+
+
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure

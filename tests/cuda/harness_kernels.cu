@@ -1,5 +1,6 @@
 // Kernels for the harness' own tests: each checks the meaning of some words of CUDA, or breaks one rule on purpose.
 #include "common/cuda.h"
+#include "gram/cuda_fragments.cuh"
 
 namespace genimg::harness_test {
 
@@ -51,6 +52,21 @@ __global__ void reads_unwritten_shared(float* out) {
   if (blockIdx.x == 0) tile[threadIdx.x] = 1.0f;
   __syncthreads();
   out[blockIdx.x * 32 + threadIdx.x] = tile[threadIdx.x];
+}
+
+// The registers of each lane, as they come: four of a, two of b, four of d.
+template <typename Element>
+__global__ void fragment_product(const uint32_t* a, const uint32_t* b, float* d) {
+  const unsigned lane = threadIdx.x;
+  const uint32_t left[4] = {a[4 * lane], a[4 * lane + 1], a[4 * lane + 2], a[4 * lane + 3]};
+  const uint32_t right[2] = {b[2 * lane], b[2 * lane + 1]};
+  float sums[4] = {1, 1, 1, 1};
+  gram::multiply_fragments<Element>(sums, left, right);
+  for (int i = 0; i < 4; ++i) d[4 * lane + i] = sums[i];
+}
+
+__global__ void round_to_tfloat(const float* in, uint32_t* out) {
+  out[threadIdx.x] = gram::round_to_tfloat(in[threadIdx.x]);
 }
 
 // ---- rules broken
@@ -180,4 +196,14 @@ GENIMG_TEST_LAUNCH(run_copy_vectors)(const float4* in, float4* out) {
 GENIMG_TEST_LAUNCH(run_transpose)(const float* in, float* out, bool padded) {
   const auto kernel = padded ? test::transpose<33> : test::transpose<32>;
   return launch(1, 32, 0, nullptr, kernel, in, out);
+}
+GENIMG_TEST_LAUNCH(run_fragment_product)(const uint32_t* a, const uint32_t* b, float* d, int kind) {
+  using namespace genimg::gram;
+  const auto kernel = kind == 0   ? test::fragment_product<HalfPair>
+                      : kind == 1 ? test::fragment_product<BFloatPair>
+                                  : test::fragment_product<TFloat>;
+  return launch(1, 32, 0, nullptr, kernel, a, b, d);
+}
+GENIMG_TEST_LAUNCH(run_round_to_tfloat)(const float* in, unsigned n, uint32_t* out) {
+  return launch(1, n, 0, nullptr, test::round_to_tfloat, in, out);
 }

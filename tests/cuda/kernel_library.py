@@ -90,6 +90,10 @@ class KernelLibrary:
         """Run blocks, warps and lanes in descending order from now on."""
         self._library.cuda_on_cpu_set_reverse_order(int(reverse))
 
+    def set_compute_capability(self, major: int) -> None:
+        """Tell launchers that the device is of another generation from now on."""
+        self._library.cuda_on_cpu_set_compute_capability(major)
+
 
 class TracedLibrary(KernelLibrary):
     """A library built with GENIMG_CUDA_ON_CPU_TRACE: it counts what its kernels' memory accesses cost on a GPU."""

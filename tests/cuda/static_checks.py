@@ -1,7 +1,7 @@
-"""What nvcc makes of the CUDA kernels, for every target: registers, shared memory, spills, wide loads and stores.
+"""What nvcc makes of the CUDA kernels, for every target: registers, shared memory, spills, instructions.
 
 ``python tests/cuda/static_checks.py`` compiles all kernels with nvcc, prints a table and ends with status 1 if a
-register spills, a kernel exceeds its budget of registers (budgets.py) or lacks the wide instructions that it is built
+register spills, a kernel exceeds its budget of registers (budgets.py) or lacks the instructions that it is built
 around. Where nvcc is missing it says so and checks nothing, unless GENIMG_FAST_REQUIRE_NVCC is set. With ``--traced
 LIBRARY`` the table has what the tracer counted as well.
 """
@@ -26,7 +26,7 @@ from typing import Any
 from budgets import ROOT, Family, families, family_of, short_name
 
 TARGETS = (75, 80, 86, 89, 90, 100, 120)
-SASS_TARGET = 90  # where wide instructions are looked for
+SASS_TARGET = 90  # where instructions are looked for
 NVCC_FLAGS = ("-std=c++20", "-O3", f"-I{ROOT / 'csrc'}", "--Werror=all-warnings")
 WARP = 32
 
@@ -196,9 +196,10 @@ def faults(kernel: Kernel, family: Family) -> Iterator[str]:
     if most > budget.get("registers", 255):
         yield f"{kernel.label} has {most} registers, its budget is {budget['registers']}"
     arguments = kernel.name[kernel.name.find("<") :] if "<" in kernel.name else ""
-    for word, instruction in budget.get("instructions", {}).items():
-        if word in arguments and not any(name.startswith(instruction) for name in kernel.instructions):
-            yield f"{kernel.label} has no {instruction}"
+    for words, wanted in budget.get("instructions", {}).items():
+        for instruction in [wanted] if isinstance(wanted, str) else wanted:
+            if words in arguments and not any(name.startswith(instruction) for name in kernel.instructions):
+                yield f"{kernel.label} has no {instruction}"
 
 
 @dataclass

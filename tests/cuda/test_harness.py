@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -51,6 +51,68 @@ def test_collectives_and_atomics(kernels: KernelLibrary) -> None:
     assert set(out[:, 8]) == {0}
     np.testing.assert_array_equal(out[:, 9], np.where(lane < 16, 0x0000AAAA, 0xCCCC0000))
     np.testing.assert_array_equal(counters, [64, 63, -63, 11])
+
+
+# Where the elements of lane 4 g + t lie, by the PTX ISA ("Matrix Fragments" of mma.m16n8k16 with .f16 and .bf16 and of
+# mma.m16n8k8 with .tf32): of element i of a (row, depth), of b (depth, column), of c and d (row, column).
+FRAGMENTS = {
+    "half": (
+        8,
+        lambda g, t, i: (g if i in (0, 1, 4, 5) else g + 8, 2 * t + i % 2 + (8 if i >= 4 else 0)),
+        lambda g, t, i: (2 * t + i % 2 + (8 if i >= 2 else 0), g),
+    ),
+    "tf32": (
+        4,
+        lambda g, t, i: (g if i in (0, 2) else g + 8, t if i < 2 else t + 4),
+        lambda g, t, i: (t + 4 * i, g),
+    ),
+}
+
+
+def _registers(values: np.ndarray, count: int, place: Callable[[int, int, int], tuple[int, int]]) -> np.ndarray:
+    elements = [[values[place(lane // 4, lane % 4, i)] for i in range(count)] for lane in range(32)]
+    return np.array(elements, values.dtype).view(np.uint32)
+
+
+@pytest.mark.parametrize("kind", ["half", "bfloat16", "tf32"])
+def test_fragment_products(kernels: KernelLibrary, kind: str) -> None:
+    count, a_place, b_place = FRAGMENTS["tf32" if kind == "tf32" else "half"]
+    depth = 2 * count
+    rng = np.random.default_rng(0)
+    values = [rng.standard_normal(shape).astype(np.float32) for shape in ((16, depth), (depth, 8))]
+    if kind == "half":
+        elements = [x.astype(np.float16) for x in values]
+        values = [x.astype(np.float32) for x in elements]
+    else:
+        kept = 0xFFFF0000 if kind == "bfloat16" else 0xFFFFE000
+        values = [(x.view(np.uint32) & kept).view(np.float32) for x in values]
+        elements = [(x.view(np.uint32) >> 16).astype(np.uint16) for x in values] if kind == "bfloat16" else values
+    a, b = _registers(elements[0], count, a_place), _registers(elements[1], count // 2, b_place)
+    out = kernels.empty((32, 4), np.float32)
+    number = ["half", "bfloat16", "tf32"].index(kind)
+    kernels.check("run_fragment_product", kernels.array(a), kernels.array(b), out, number)
+    want = 1 + values[0].astype(np.float64) @ values[1].astype(np.float64)
+    for lane in range(32):
+        g, t = lane // 4, lane % 4
+        places = [(g if i < 2 else g + 8, 2 * t + i % 2) for i in range(4)]
+        np.testing.assert_allclose(out[lane], [want[place] for place in places], rtol=0, atol=1e-5)
+
+
+def test_rounding_to_tf32(kernels: KernelLibrary) -> None:
+    """10 bits of mantissa, the nearest, ties away from 0; infinities and NaN stay what they are."""
+    ulp = 2.0**-10
+    values = [1.0, 1 + 0.49 * ulp, 1 + 0.5 * ulp, -1 - 0.5 * ulp, 1 + 1.49 * ulp, 0.0, -0.0, np.inf, -np.inf, 3.4e38]
+    want = [1.0, 1.0, 1 + ulp, -1 - ulp, 1 + ulp, 0.0, -0.0, np.inf, -np.inf, 3.4e38]
+    nans = np.array([0x7FC00000, 0x7FFFFFFF, 0xFF800001, 0x7F800001], np.uint32).view(np.float32)
+    given = kernels.array(np.concatenate([np.array(values, np.float32), nans]))
+    out = kernels.empty(given.shape, np.uint32)
+    kernels.check("run_round_to_tfloat", given, len(given), out)
+    assert not np.any(out & 0x1FFF)
+    got = out.view(np.float32)
+    np.testing.assert_allclose(got[: len(want)], want, rtol=2.0**-11)
+    np.testing.assert_array_equal(got[:6], want[:6])
+    np.testing.assert_array_equal(np.signbit(got[: len(want)]), np.signbit(want))
+    assert np.isnan(got[len(want) :]).all()
 
 
 def test_shared_memory_does_not_survive_a_block(kernels: KernelLibrary) -> None:

@@ -125,13 +125,53 @@ def _steerable_space() -> dict[str, Callable[[], object]]:
     }
 
 
+# Two rows of tiles, the second half empty, and four runs of pixels.
+FEATURES = (1, 96, 16, 32)
+
+
+def _features(dtype: torch.dtype = torch.float32, shape: tuple[int, ...] = FEATURES) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+def _gram_gradient(loss: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Callable[[], object]:
+    given = x.requires_grad_()
+    return lambda: torch.autograd.grad(loss(given), given)
+
+
+def _gram_loss(**options: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: gf.gram_loss(x, torch.zeros(len(x), x.shape[1], x.shape[1], dtype=x.dtype), **options)
+
+
+def _gram() -> dict[str, Callable[[], object]]:
+    x, mask = _features(), torch.rand(FEATURES[2:])
+    other, last = _features(shape=(1, 32, 16, 32)), x.contiguous(memory_format=torch.channels_last)
+    return {
+        "gram_f32": lambda: gf.gram_matrix(x),
+        "gram_f64": lambda: gf.gram_matrix(_features(torch.float64)),
+        "gram_f16": lambda: gf.gram_matrix(_features(torch.float16)),
+        "gram_bf16": lambda: gf.gram_matrix(_features(torch.bfloat16)),
+        "gram_tf32": lambda: gf.gram_matrix(x, allow_tf32=True),
+        "gram_channels_last": lambda: gf.gram_matrix(last),
+        "gram_centered_f16": lambda: gf.gram_matrix(_features(torch.float16), center=True),
+        "gram_masked_covariance": lambda: gf.gram_matrix(x, mask=mask, center=True),
+        "gram_other_layer": lambda: gf.gram_matrix(x, other=other, center=True),
+        "gram_loss": lambda: _gram_loss()(x),
+        "gram_loss_6_images": lambda: _gram_loss()(_features(shape=(6, *FEATURES[1:]))),
+        "gram_loss_gradient": _gram_gradient(_gram_loss(relu=True), _features()),
+        "gram_loss_gradient_f64": _gram_gradient(_gram_loss(), _features(torch.float64)),
+        "gram_loss_gradient_tf32": _gram_gradient(_gram_loss(allow_tf32=True), _features()),
+        "gram_loss_gradient_centered": _gram_gradient(_gram_loss(center=True, mask=mask), _features()),
+        "gram_loss_gradient_centered_f64": _gram_gradient(_gram_loss(center=True), _features(torch.float64)),
+    }
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram()}.items():
+        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram(), **_gram()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]

@@ -8,16 +8,18 @@ import click
 
 from genimg_fast import __version__
 from genimg_fast.cli._errors import OneLineErrors
+from genimg_fast.cli.style import style
 from genimg_fast.cli.texture import texture
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="genimg-fast")
 def main() -> None:
-    """Fast kernels for image synthesis, and the textures they make."""
+    """Fast kernels for image synthesis, and the textures and styles they make."""
 
 
 main.add_command(texture)
+main.add_command(style)
 
 
 @main.command()

@@ -74,6 +74,11 @@ def random(
     return Network(stages, chosen, padding=padding, channels=sorted({1, channels}))
 
 
+def levels_for(side: int) -> int:
+    """Return how many levels, up to 4, leave 8 pixels of a picture's shorter side."""
+    return min(4, max(1, int(math.log2(side / 8)) + 1))
+
+
 class Bank(nn.Module):
     """Convolutions with filters of several sizes, whose results are the channels of one map."""
 

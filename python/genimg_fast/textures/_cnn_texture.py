@@ -17,6 +17,7 @@ import torch
 import genimg_fast as gf
 from genimg_fast import _arguments as check
 from genimg_fast._feature_sums import Features, FeatureSums, Shapes
+from genimg_fast._noise import coloured_noise
 from genimg_fast._optimization import (
     OPTIMIZERS,
     DescentStep,
@@ -31,7 +32,8 @@ from genimg_fast._optimization import (
 from genimg_fast._pictures import Kind
 from genimg_fast._tiling import MIN_TILE, Maps, Where, alignment, check_circular
 from genimg_fast.features import Network, random
-from genimg_fast.textures._statistics import barycentre, covariance, rotate
+from genimg_fast.features._random import levels_for
+from genimg_fast.textures._statistics import barycentre
 
 _COARSEST = 40  # pixels: the shorter side that "auto" does not go below
 _MOST_SCALES = 4
@@ -132,7 +134,7 @@ def cnn_texture(
     if not exemplars.count:
         return exemplars.packed(torch.zeros(*lead, exemplars.channels, *shape))
 
-    where = _device(device) if device is not None else kind.device or torch.device("cpu")
+    where = check.device(device, kind.device)
     if tile is not None:
         check.integer("tile", tile, MIN_TILE)
     given = None if features is None else _network(features, tileable, where)
@@ -187,14 +189,8 @@ class _Exemplars:
         self.pictures = [[p / p.dtype.type(kind.unit) for p in mixture] for mixture in self._values]
 
     def noise(self, seed: int | None, place: int, size: Shape) -> np.ndarray:
-        """Return normal noise (1, C, *size) with the mean and the covariance of a place's colours."""
-        pictures = self.pictures[place]
-        mean = np.average([p.mean(axis=(-2, -1), dtype=np.float64) for p in pictures], axis=0, weights=self.shares)
-        pooled = np.average([covariance(p) for p in pictures], axis=0, weights=self.shares)
-        variances, axes = np.linalg.eigh(pooled)
-        planes = np.random.default_rng(seed).standard_normal((self.channels, *size), pictures[0].dtype)
-        coloured = rotate(axes * np.sqrt(np.maximum(variances, 0)), planes)
-        return (coloured + mean.astype(planes.dtype)[:, None, None])[None]
+        """Return noise (1, C, *size) in a place's colours."""
+        return coloured_noise(seed, self.pictures[place], self.shares, size)[None]
 
     def matched(self, planes: torch.Tensor, place: int) -> torch.Tensor:
         """Return planes (1, C, H, W) in [0, 1] with a place's histograms, in the unit of its values."""
@@ -209,18 +205,9 @@ class _Exemplars:
         return self._kind.pack(planes.numpy(force=True) if device is None else planes.to(device))
 
 
-def _device(name: Any) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built with CUDA
-        raise ValueError(f"device must be one that torch has here, got {name!r}: {error}") from error
-    return device
-
-
 def _default(pictures: Sequence[np.ndarray], shortest: int, n_scales: int, tileable: bool) -> Network:
     """Return random filters for the colours of some pictures, on as many levels as leave 8 pixels of the coarsest."""
-    levels = min(4, max(1, int(math.log2(shortest / 2 ** (n_scales - 1) / 8)) + 1))
+    levels = levels_for(shortest // 2 ** (n_scales - 1))
     arrays = [np.moveaxis(planes, 0, -1) for planes in pictures]
     padding = "circular" if tileable else "reflect"
     return random(channels=len(pictures[0]), normalize=arrays, levels=levels, padding=padding)

