@@ -94,6 +94,7 @@ def calls(rank: int) -> dict[str, Any]:
         )
     found["single"] = distributed.gram_matrix(mine.float(), center=True)
     found["means"] = with_gradient(mine, distributed.channel_means)
+    found["half means"] = distributed.channel_means(3000 * mine.half())
     found["all_reduce"] = with_gradient(seeded(4, seed=rank), distributed.all_reduce)
     held, weights = exemplars(rank)
     found["mean"] = distributed.mean([gf.gram_matrix(x) for x in held], weights)
@@ -171,9 +172,11 @@ def test_results_are_the_same_bits_on_every_rank(found: Any) -> None:
     assert torch.equal(found[0][f"evaluation {LARGE}"][1], found[1][f"evaluation {LARGE}"][1])
 
 
-def test_float32_stays_float32(found: Any) -> None:
+def test_results_are_float32_at_least(found: Any) -> None:
     assert found[0]["single"].dtype == torch.float32
     assert_same(found[0]["single"].double(), gf.gram_matrix(features(), center=True), 1e-5)
+    assert found[0]["half means"].dtype == torch.float32
+    assert_same(found[0]["half means"].double(), 3000 * features().mean((-2, -1)), 1e-2)  # sums beyond float16
 
 
 def test_means_and_sums_are_those_of_one_process(found: Any) -> None:

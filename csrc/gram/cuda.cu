@@ -282,7 +282,7 @@ __device__ __forceinline__ Patch patch_of(const Cut& cut) {
           cut.patches.is_symmetric && cell.edge[0] == cell.edge[1]};
 }
 
-// What centred() wants of an element, in this order.
+// What `centered` takes of an element, in this order.
 constexpr int kKinds = 4;
 struct Sums {
   double of[kKinds] = {};

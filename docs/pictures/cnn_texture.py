@@ -1,6 +1,6 @@
 """Makes the pictures of docs/cnn-textures.md with its commands: python docs/pictures/cnn_texture.py [PICTURE ...]
 
-Runs from any folder; names of pictures (gallery, tiling, mixture, failures) leave the others out.
+Runs from any folder; names of pictures (gallery, tiling, mixture, settings) leave the others out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GALLERY = [
     ["fur.png", "fur.png --size 256 --seed 1", "fur.png --size 256 --seed 1 --features hed_vgg16"],
 ]
 MIXTURE = [["gravel.png", "gravel.png --seed 1 --mix brick.png:1", "brick.png"]]
-FAILURES = [
+SETTINGS = [
     [
         "gravel.png --size 128 --seed 1 --features hed_vgg16 --scales 1",
         "gravel.png --size 128 --seed 1 --features hed_vgg16 --normalize",
@@ -34,7 +34,7 @@ FAILURES = [
         "gravel.png --size 128 --seed 1 --iterations 5",
     ]
 ]
-TILE = "gravel.png --size 192 --seed 1 --tileable"
+TILE = "gravel.png --size 128 --seed 1 --tileable"
 
 
 def made(words: str) -> np.ndarray:
@@ -75,8 +75,8 @@ def tiling() -> list[list[np.ndarray]]:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[1:] or ["gallery", "tiling", "mixture", "failures"]
-    for name, rows in {"gallery": GALLERY, "mixture": MIXTURE, "failures": FAILURES}.items():
+    chosen = sys.argv[1:] or ["gallery", "tiling", "mixture", "settings"]
+    for name, rows in {"gallery": GALLERY, "mixture": MIXTURE, "settings": SETTINGS}.items():
         if name in chosen:
             sheet(name, [[made(words) for words in row] for row in rows])
     if "tiling" in chosen:

@@ -49,9 +49,10 @@ def channel_means(features: torch.Tensor, *, group: Any = None) -> torch.Tensor:
         group: As for `all_reduce`.
 
     Returns:
-        (..., C), the same on every rank.
+        (..., C), the same on every rank: float64 for float64, float32 for all other dtypes.
     """
-    return all_reduce(features.sum((-2, -1)), group) / _count(features, group)
+    count = _count(features, group)
+    return all_reduce(features.sum((-2, -1), dtype=count.dtype), group) / count
 
 
 def gram_matrix(

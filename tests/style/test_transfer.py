@@ -155,9 +155,9 @@ def test_the_layers_of_a_vgg(normalization: str, content_layers: list[str], styl
 
 def test_the_layers_of_other_features() -> None:
     options: dict[str, Any] = {"init": "mixed", "n_iter": 1}
-    named = steps_of(**options, content_layers=["conv4"], style_layers=["relu1", "pool2", "conv4"])
+    named = steps_of(**options, content_layers=["pool2"], style_layers=["relu1", "pool2", "conv4"])
     assert steps_of(**options)[0].losses == named[0].losses
-    named = steps_of(**options, features=pixels, content_layers="x2", style_layers=["x", "x2"])
+    named = steps_of(**options, features=pixels, content_layers="x", style_layers=["x", "x2"])
     assert steps_of(**options, features=pixels)[0].losses == named[0].losses
 
 
@@ -201,6 +201,18 @@ def test_masks(dtype: type) -> None:
         np.testing.assert_allclose((found**2).mean((0, 1)), (style**2).mean((0, 1)), rtol=2e-2)
 
 
+def test_weights_of_regions() -> None:
+    """They are relative to each other: their mean counts as 1."""
+
+    def style_loss(**options: Any) -> float:
+        return steps_of(n_iter=1, **options)[0].losses["style"]
+
+    rest = 1 - MASK
+    alone = style_loss(style=STYLE, masks=MASK), style_loss(style=OTHER, masks=rest)
+    both = style_loss(style=[STYLE, OTHER], masks=[MASK, rest], weights=[1, 3])
+    assert both == pytest.approx(0.5 * alone[0] + 1.5 * alone[1], rel=1e-4)
+
+
 def test_where_no_mask_reaches_the_content_stays() -> None:
     options = {"features": pixels, "style_weight": 1e3, "tv_weight": 0, "n_iter": 30}
     result = transfer(masks=MASK, **options)
@@ -230,7 +242,7 @@ def test_the_longer_sides_of_styles() -> None:
     # The style has 44x36 pixels, the result 48.
     assert seen_by() == [(3, 40, 48), (3, 48, 39)]
     assert seen_by(style_scale=0.5) == [(3, 40, 48), (3, 24, 20)]
-    assert seen_by(style=[STYLE, OTHER], style_scale=[1.5, 0.5]) == [(3, 40, 48), (3, 72, 59), (3, 22, 24)]
+    assert seen_by(style=[STYLE, OTHER], style_scale=np.array([1.5, 0.5])) == [(3, 40, 48), (3, 72, 59), (3, 22, 24)]
     assert seen_by(size=96, scales=2) == [(3, 40, 48), (3, 48, 39), (3, 80, 96), (3, 96, 79)]
 
 
@@ -382,8 +394,7 @@ def test_tiles_bound_what_features_see() -> None:
     assert max(sides) < 110
 
 
-def test_the_device_is_used() -> None:
-    """No other device is at hand: one that keeps no values shows that it was asked."""
+def test_devices() -> None:
     with pytest.raises(ValueError, match="device must be one that torch has here, got 'nowhere'"):
         transfer(device="nowhere")
     np.testing.assert_array_equal(transfer(device="cpu"), transfer())

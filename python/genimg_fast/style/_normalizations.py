@@ -95,7 +95,7 @@ def _powers(x: Any) -> Any:
 
 
 NORMALIZATIONS = {
-    "relative": Normalization("hw", _relative_style, _relative_content, (1.0, 10.0, 3.0), _length, is_mean=True),
+    "relative": Normalization("hw", _relative_style, _relative_content, (1.0, 10.0, 1.0), _length, is_mean=True),
     "gatys": Normalization(
         "hw",
         _gram_loss("gatys-deeptextures"),

@@ -152,10 +152,11 @@ class _Matches:
         self._energies = {layer: float(target.square().mean()) for layer, target in targets.items()}
 
     def sums(self, maps: Maps, where: Where) -> Maps:
-        return {
-            f"{self.name} {layer}": (maps[layer][0] - target[(..., *where[layer])]).square().sum()
-            for layer, target in self._targets.items()
-        }
+        found = {}
+        for layer, target in self._targets.items():
+            rows, columns = where[layer]
+            found[f"{self.name} {layer}"] = (maps[layer][0] - target[:, rows, columns]).square().sum()
+        return found
 
     def loss(self, totals: Maps, shapes: Shapes) -> torch.Tensor:
         return _sum(

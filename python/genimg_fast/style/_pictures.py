@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,7 +173,7 @@ def _reduced(shape: Sequence[int], factor: float) -> Shape:
 
 
 def _scales(value: Any, n: int) -> list[float]:
-    numbers = list(value) if isinstance(value, (list, tuple)) else [value] * n
+    numbers = list(value) if isinstance(value, Iterable) else [value] * n
     if len(numbers) != n:
         raise ValueError(f"style_scale must be one number or one for each of {n} styles, got {len(numbers)}")
     return [check.positive("style_scale", number) for number in numbers]

@@ -97,8 +97,8 @@ def transfer(
             `genimg_fast.features`, or any callable. None: `genimg_fast.features.random`, which needs no weights, made
             for the colours of the styles.
         content_layers, style_layers: Names of the maps to compare, or a dict from names to weights, which are not
-            negative. None: relu4_2, and relu1_1 to relu5_1, of a VGG (or what the `normalization` publishes); the last
-            layer, and all of them, that other features give. Style and histogram have the same layers.
+            negative. None: relu4_2, and relu1_1 to relu5_1, of a VGG (or what the `normalization` publishes); of other
+            features the middle one of the layers that they give, and all of them. Style and histogram share theirs.
         weights: One positive number for each style. Without masks the Gram matrices of the styles are averaged with
             them; with masks they say how much each style's region counts. None: equal ones.
         masks: Where each style applies: maps of the content's height and width, one for each style, booleans, floats in
@@ -245,7 +245,7 @@ def _layers(
     default_content, default_style = definition.content_layers, definition.style_layers
     if not isinstance(features, Network) or not {*default_content, *default_style} <= set(features.names):
         given = _given_layers(features, seen) if content is None or style is None else ()
-        default_content, default_style = given[-1:], given
+        default_content, default_style = given[(len(given) - 1) // 2 :][:1], given
     return Layers(
         _numbered("content_layers", default_content if content is None else content),
         _numbered("style_layers", default_style if style is None else style),

@@ -146,25 +146,16 @@ def cnn_texture(
     check_circular(shape, models[0].multiple, models[0].is_circular)
     sizes = halved(shape, n_scales, models[0].multiple)
 
-    @functools.lru_cache(maxsize=exemplars.count)
-    def objective(at: Shape, place: int) -> Evaluation:
-        pictures = [torch.from_numpy(one).to(where)[None] for one in exemplars.pictures[place]]
-        reduced = [resized(one, _scaled(one.shape[-2:], shape, at)) for one in pictures]
-        return models[place].evaluation(at, reduced, exemplars.shares)
-
-    def finished(planes: torch.Tensor, item: int) -> torch.Tensor:
-        return exemplars.matched(planes, item % exemplars.count) if match_histogram else planes * kind.unit
-
-    places = range(exemplars.count)
+    synthesis = _Synthesis(exemplars, models, shape, where, match_histogram)
     results = descend(
-        [torch.from_numpy(exemplars.noise(one, place, sizes[0])).to(where) for one in seeds for place in places],
+        [synthesis.start(one, place, sizes[0]) for one in seeds for place in range(exemplars.count)],
         sizes,
-        lambda at, item: objective(at, item % exemplars.count),
+        synthesis.evaluation,
         settings,
-        Watch("cnn", progress, callback, lambda planes, item: exemplars.packed(finished(planes, item)[0])),
+        Watch("cnn", progress, callback, synthesis.picture),
         circular=models[0].is_circular,
     )
-    done = torch.cat([finished(result, item) for item, result in enumerate(results)])
+    done = torch.cat([synthesis.finished(result, item) for item, result in enumerate(results)])
     return exemplars.packed(done.reshape(*lead, exemplars.channels, *shape))
 
 
@@ -179,12 +170,13 @@ class _Exemplars:
     Attributes:
         pictures: For each place a list of planes (C, H, W) in [0, 1].
         batch: The leading axes, which hold ``count`` places.
+        unit: What stands for 1 in the caller's pictures.
     """
 
     def __init__(self, planes: Sequence[np.ndarray], shares: Sequence[float], kind: Kind) -> None:
         *self.batch, self.channels, _, _ = planes[0].shape
         self.count = math.prod(self.batch)
-        self.shares, self._kind = shares, kind
+        self.shares, self.unit, self._kind = shares, kind.unit, kind
         self._values = [[p[place] for p in planes] for place in np.ndindex(*self.batch)]
         self.pictures = [[p / p.dtype.type(kind.unit) for p in mixture] for mixture in self._values]
 
@@ -203,6 +195,54 @@ class _Exemplars:
         """Return planes (..., C, H, W) as the caller holds pictures."""
         device = self._kind.device
         return self._kind.pack(planes.numpy(force=True) if device is None else planes.to(device))
+
+
+class _Synthesis:
+    """What a descent asks about its pictures, which are the places of a batch for one seed after the other.
+
+    Args:
+        exemplars: What to imitate.
+        models: The loss for each place.
+        shape: (height, width) of the results.
+        device: Where to compute.
+        match_histogram: Whether results take the exemplars' histograms.
+    """
+
+    def __init__(
+        self,
+        exemplars: _Exemplars,
+        models: Sequence[_Model],
+        shape: Shape,
+        device: torch.device,
+        match_histogram: bool,
+    ) -> None:
+        self._exemplars, self._models, self._shape = exemplars, models, shape
+        self._device, self._matches = device, match_histogram
+        # All seeds pass a size before the next, and share the targets there.
+        self._of_place = functools.lru_cache(maxsize=exemplars.count)(self._new_evaluation)
+
+    def start(self, seed: int | None, place: int, size: Shape) -> torch.Tensor:
+        """Return the noise (1, C, *size) to begin with."""
+        return torch.from_numpy(self._exemplars.noise(seed, place, size)).to(self._device)
+
+    def evaluation(self, size: Shape, item: int) -> Evaluation:
+        """Return what gives loss and gradient of a picture at a size."""
+        return self._of_place(size, item % self._exemplars.count)
+
+    def finished(self, planes: torch.Tensor, item: int) -> torch.Tensor:
+        """Return planes (1, C, H, W) in the unit of the exemplars' values."""
+        if self._matches:
+            return self._exemplars.matched(planes, item % self._exemplars.count)
+        return planes * self._exemplars.unit
+
+    def picture(self, planes: torch.Tensor, item: int) -> Any:
+        """Return planes (1, C, H, W) as a picture of the caller's."""
+        return self._exemplars.packed(self.finished(planes, item)[0])
+
+    def _new_evaluation(self, size: Shape, place: int) -> Evaluation:
+        pictures = [torch.from_numpy(one).to(self._device)[None] for one in self._exemplars.pictures[place]]
+        reduced = [resized(one, _scaled(one.shape[-2:], self._shape, size)) for one in pictures]
+        return self._models[place].evaluation(size, reduced, self._exemplars.shares)
 
 
 def _default(pictures: Sequence[np.ndarray], shortest: int, n_scales: int, tileable: bool) -> Network:
