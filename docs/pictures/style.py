@@ -93,17 +93,7 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
     "style_colors": lambda: options(
         astronaut(192), data.immunohistochemistry(), {"colors": "style"}, {"colors": "luminance"}, {"colors": "pca"}
     ),
-    "style_init": lambda: options(
-        cup(192), data.brick(), {"init": "content"}, {"init": "noise"}, {"init": "adain"}, {"init": "wct"}
-    ),
-    "style_tv": lambda: options(
-        astronaut(192), data.immunohistochemistry(), {"tv_weight": 0}, {"tv_weight": 3}, {"tv_weight": 30}
-    ),
-    "style_histogram": lambda: options(cup(192), data.brick(), {}, {"histogram_weight": 10}),
     "style_regions": regions,
-    "style_failure": lambda: options(
-        astronaut(192), data.hubble_deep_field()[:600, :600], {"colors": "style"}, {"colors": "pca"}
-    ),
 }
 
 
