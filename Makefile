@@ -27,7 +27,8 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-for-tests $(HARNESS) $(TRACED)
 	GENIMG_FAST_CUDA_ON_CPU=$(CURDIR)/$(HARNESS) GENIMG_FAST_CUDA_ON_CPU_TRACED=$(CURDIR)/$(TRACED) \
-	    GENIMG_FAST_REQUIRE_DEVICES=cpu,cuda-on-cpu,cuda-on-cpu-traced OMP_NUM_THREADS=1 \
+	    GENIMG_FAST_REQUIRE_DEVICES=cpu,cuda-on-cpu,cuda-on-cpu-traced GENIMG_FAST_REQUIRE_WEIGHTS=hed_vgg16 \
+	    OMP_NUM_THREADS=1 \
 	    $(PY) -m pytest -n 2 $(PYTEST_ARGS)
 
 bench: $(VENV)/installed-for-tests
