@@ -161,7 +161,8 @@ class Product {
         columns_(y == nullptr ? rows_ : panels_of(y->shape.channels)),
         run_(kRunBytes / kPanel / static_cast<int64_t>(sizeof(T)) * (pairs_ ? 2 : 1)),
         runs_((x.shape.pixels() + run_ - 1) / run_),
-        parts_(std::clamp(std::min(x.shape.pixels() / kPartPixels, kJobs / x.shape.batch), int64_t{1}, runs_)),
+        parts_(std::clamp(std::min({x.shape.pixels() / kPartPixels, kJobs / x.shape.batch, affordable_parts()}),
+                          int64_t{1}, runs_)),
         stripes_(std::clamp(kLeastJobs / (x.shape.batch * parts_), int64_t{1}, (rows_ + 3) / 4)) {}
 
   void run(double scale, const Output<T>& out, const Executor& executor) {
@@ -192,6 +193,11 @@ class Product {
   static constexpr int64_t kBlockBytes = 256 << 10;  // packed panels of some runs, in the second
   static constexpr int64_t kPartPixels = 2048;       // fewer would cost more in adding the sums up
   static constexpr int64_t kJobs = 16, kLeastJobs = 2;
+  static constexpr int64_t kSumsBytes = 64 << 20;  // of all parts of a map
+
+  int64_t affordable_parts() const {
+    return kSumsBytes / (rows_ * kPanel * columns_ * kPanel * static_cast<int64_t>(sizeof(double)));
+  }
 
   bool can_pair() const {
     if constexpr (std::is_same_v<S, BFloat>)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -97,7 +98,10 @@ class Moments(torch.autograd.Function):
 
 
 class Difference(torch.autograd.Function):
-    """difference(x, target, factors, center, scale, tf32); rectified: x gets no gradient where it is not positive."""
+    """difference(x, target, factors, center, scale, tf32), its sums one by one.
+
+    rectified: x gets no gradient where it is not positive.
+    """
 
     generate_vmap_rule = True
 
@@ -110,21 +114,29 @@ class Difference(torch.autograd.Function):
         rectified: bool,
         scale: float,
         tf32: bool,
-    ) -> tuple[Tensor, Tensor]:
-        return difference(x, target, factors, center, scale, tf32)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        d, sums = difference(x, target, factors, center, scale, tf32)
+        return d, *sums.unbind(1)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, _, factors, *ctx.rest = inputs
         ctx.save_for_backward(x, factors, output[0])
+        ctx.set_materialize_grads(False)  # most losses use one of the sums
 
     @staticmethod
-    def backward(ctx: Any, to_difference: Tensor, to_sums: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, to_difference: Any, to_squares: Any, to_absolutes: Any) -> tuple[Any, ...]:
         x, factors, d = ctx.saved_tensors
-        squares, absolutes = to_sums[:, :1, None], to_sums[:, 1:, None]
-        # The sums' own derivatives: 2 d, and the sign of d.
-        grad = to_difference + 2 * squares * d + absolutes * d.sign()
-        return Apply.apply(grad + grad.mT, x, factors, *ctx.rest), *[None] * 6
+        # The sums' own derivatives are 2 d and the sign of d.
+        parts = [
+            None if to_difference is None else to_difference + to_difference.mT,
+            None if to_squares is None else 2 * to_squares[:, None, None] * (d + d.mT),
+            None if to_absolutes is None else to_absolutes[:, None, None] * (d.sign() + d.mT.sign()),
+        ]
+        given = [part for part in parts if part is not None]
+        if not given:
+            return (None,) * 7
+        return Apply.apply(sum(given[1:], given[0]), x, factors, *ctx.rest), *[None] * 6
 
 
 class Apply(torch.autograd.Function):
@@ -202,10 +214,10 @@ class Tensors:
         rectified: bool,
         scale: float,
         tf32: bool,
-    ) -> Tensor:
+    ) -> Sequence[Tensor]:
         if _needs_autograd(x):
-            return Difference.apply(x, target, factors, center, rectified, scale, tf32)[1]
-        return difference(x, target, factors, center, scale, tf32)[1]
+            return Difference.apply(x, target, factors, center, rectified, scale, tf32)[1:]
+        return difference(x, target, factors, center, scale, tf32)[1].unbind(1)
 
 
 def _needs_autograd(x: Tensor) -> bool:

@@ -335,9 +335,11 @@ class _Maps:
         target = self.kind.target(target, self.x)
         if self.definition.identity:
             target = target - self.definition.identity * self.kind.eye(target)
-        sums = self.kind.differences(self.x, target, self.factors, self.center, rectified, self.scale, self.allow_tf32)
+        squares, absolutes = self.kind.differences(
+            self.x, target, self.factors, self.center, rectified, self.scale, self.allow_tf32
+        )
         count = len(self.x) * channels**2
-        return Sums(sums[:, 0].sum(), sums[:, 1].sum(), count, self.divisor_of[1], area)
+        return Sums(squares.sum(), absolutes.sum(), count, self.divisor_of[1], area)
 
 
 def _maps(
@@ -440,8 +442,8 @@ class _Arrays:
         rectified: bool,
         scale: float,
         tf32: bool,
-    ) -> np.ndarray:
-        return _numpy.gram_difference(_readable(x), target, factors, center, scale)[1]
+    ) -> Sequence[np.ndarray]:
+        return _numpy.gram_difference(_readable(x), target, factors, center, scale)[1].T
 
 
 def _readable(x: np.ndarray) -> np.ndarray:
