@@ -116,7 +116,8 @@ class Difference(torch.autograd.Function):
         tf32: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         d, sums = difference(x, target, factors, center, scale, tf32)
-        return d, *sums.unbind(1)
+        squares, absolutes = sums.unbind(1)
+        return d, squares, absolutes
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
