@@ -270,12 +270,12 @@ class Product {
       for (int64_t row = first_row; row < last_row; ++row)
         each_run(y_ == nullptr ? row : columns + row - first_row, [&](int64_t begin, int64_t end, const E* row_panel) {
           const E* const run = packed.get() + (begin / run_ - first) * run_size;
-          const int64_t steps = sizeof(E) == sizeof(T) && !pairs_ ? end - begin : (end - begin + 1) / 2;
+          const int64_t steps = std::is_same_v<E, T> ? end - begin : (end - begin + 1) / 2;
           const Panels<E> panels = {run, panel_size, y_ == nullptr ? row + 1 : columns, steps};
           add_products(k, row_panel, panels, sums.products.get() + (row - first_row) * kPanel * stride(), stride());
         });
     }
-    sums.total = total_of(factors, first_run * run_, std::min(x_.shape.pixels(), last_run * run_));
+    if (center_) sums.total = total_of(factors, first_run * run_, std::min(x_.shape.pixels(), last_run * run_));
   }
 
   static double total_of(const T* factors, int64_t begin, int64_t end) {

@@ -16,6 +16,8 @@ from typing import Any
 
 import torch
 
+from genimg_fast import _arguments as check
+
 OPTIMIZERS = ("lbfgs", "adam")
 
 Shape = tuple[int, int]
@@ -46,6 +48,17 @@ class Settings:
     def history(self, x: torch.Tensor) -> int:
         """Return how many pairs of vectors L-BFGS may keep."""
         return min(_LONGEST_HISTORY, max(1, self.history_bytes // (2 * x.numel() * x.element_size())))
+
+
+def checked_settings(optimizer: Any, n_iter: Any, tolerance: Any, learning_rate: Any, history_bytes: Any) -> Settings:
+    """Return settings from what a caller gave, or raise TypeError or ValueError naming what is wrong."""
+    return Settings(
+        check.choice("optimizer", optimizer, OPTIMIZERS),
+        check.integer("n_iter", n_iter, 1),
+        check.tolerance(tolerance),
+        check.positive("learning_rate", learning_rate),
+        check.integer("history_bytes", history_bytes, 0),
+    )
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,11 @@ import torch
 from genimg_fast import _arguments as check
 from genimg_fast._feature_sums import Features, FeatureSums
 from genimg_fast._optimization import (
-    OPTIMIZERS,
     DescentStep,
     Evaluation,
-    Settings,
     Shape,
     Watch,
+    checked_settings,
     descend,
     halved,
 )
@@ -155,13 +154,7 @@ def transfer(
     definition = NORMALIZATIONS[check.choice("normalization", normalization, tuple(NORMALIZATIONS))]
     check.choice("init", init, INITS)
     terms = _weights(definition, content_weight, style_weight, tv_weight, histogram_weight, tile)
-    settings = Settings(
-        check.choice("optimizer", optimizer, OPTIMIZERS),
-        check.integer("n_iter", n_iter, 1),
-        check.tolerance(tolerance),
-        check.positive("learning_rate", learning_rate),
-        check.integer("history_bytes", history_bytes, 0),
-    )
+    settings = checked_settings(optimizer, n_iter, tolerance, learning_rate, history_bytes)
     noise_share = _fraction("noise", noise)
     seeds, has_seed_axis = check.seeds(seed)
     pictures = Pictures(content, style, weights, masks, style_scale, check.choice("colors", colors, COLORS))

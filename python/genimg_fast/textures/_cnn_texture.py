@@ -19,12 +19,11 @@ from genimg_fast import _arguments as check
 from genimg_fast._feature_sums import Features, FeatureSums, Shapes
 from genimg_fast._noise import coloured_noise
 from genimg_fast._optimization import (
-    OPTIMIZERS,
     DescentStep,
     Evaluation,
-    Settings,
     Shape,
     Watch,
+    checked_settings,
     descend,
     halved,
     resized,
@@ -121,13 +120,7 @@ def cnn_texture(
     exemplars = _Exemplars(planes, check.weights(weights, len(planes)), kind)
     shape = check.size(size, planes[0].shape[-2:])
     seeds, has_seed_axis = check.seeds(seed)
-    settings = Settings(
-        check.choice("optimizer", optimizer, OPTIMIZERS),
-        check.integer("n_iter", n_iter, 1),
-        check.tolerance(tolerance),
-        check.positive("learning_rate", learning_rate),
-        check.integer("history_bytes", history_bytes, 0),
-    )
+    settings = checked_settings(optimizer, n_iter, tolerance, learning_rate, history_bytes)
     shortest = min(*shape, *(side for one in planes for side in one.shape[-2:]))
     n_scales = check.scales(scales, shortest, coarsest=_COARSEST, most=_MOST_SCALES)
     lead = [len(seeds), *exemplars.batch] if has_seed_axis else exemplars.batch
