@@ -67,7 +67,7 @@ Result product_of(const py::array& x, const Request& request) {
 Result dispatch(const py::array& x, const Request& request) {
   if (x.dtype().kind() == 'f') switch (x.itemsize()) {
       case 2:
-        return product_of<gram::Half, float>(x, request);
+        return product_of<Half, float>(x, request);
       case 4:
         return product_of<float, float>(x, request);
       case 8:

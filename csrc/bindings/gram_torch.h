@@ -63,9 +63,9 @@ class GramOperators {
       case ScalarType::Double:
         return function(double(), double());
       case ScalarType::Half:
-        return function(gram::Half(), float());
+        return function(Half(), float());
       case ScalarType::BFloat16:
-        return function(gram::BFloat(), float());
+        return function(BFloat(), float());
       default:
         STD_TORCH_CHECK(false, name, ": no kernel for ", x.scalar_type());
     }

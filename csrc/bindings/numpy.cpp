@@ -18,4 +18,5 @@ PYBIND11_MODULE(_numpy, m, pybind11::mod_gil_not_used()) {
   bindings::register_steerable_space(m);
   bindings::register_histogram(m);
   bindings::register_gram(m);
+  bindings::register_multiview(m);
 }

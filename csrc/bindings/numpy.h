@@ -11,5 +11,6 @@ void register_steerable_freq(pybind11::module_& m);
 void register_steerable_space(pybind11::module_& m);
 void register_histogram(pybind11::module_& m);
 void register_gram(pybind11::module_& m);
+void register_multiview(pybind11::module_& m);
 
 }  // namespace genimg::bindings

@@ -19,3 +19,32 @@ Isa active_isa();
 const char* isa_name(Isa isa);
 
 }  // namespace genimg
+
+// In the namespace of a family: GENIMG_DECLARE_LEVELS declares what each level's file defines, and
+// GENIMG_OF_LEVEL(name) is the one of the active level.
+#if defined(__x86_64__)
+#define GENIMG_DECLARE_LEVELS(...) \
+  namespace baseline {             \
+  __VA_ARGS__                      \
+  }                                \
+  namespace v3 {                   \
+  __VA_ARGS__                      \
+  }                                \
+  namespace v4 {                   \
+  __VA_ARGS__                      \
+  }                                \
+  namespace v4x {                  \
+  __VA_ARGS__                      \
+  }
+#define GENIMG_OF_LEVEL(name)                                \
+  (::genimg::active_isa() == ::genimg::Isa::v4x  ? v4x::name \
+   : ::genimg::active_isa() == ::genimg::Isa::v4 ? v4::name  \
+   : ::genimg::active_isa() == ::genimg::Isa::v3 ? v3::name  \
+                                                 : baseline::name)
+#else
+#define GENIMG_DECLARE_LEVELS(...) \
+  namespace baseline {             \
+  __VA_ARGS__                      \
+  }
+#define GENIMG_OF_LEVEL(name) (baseline::name)
+#endif

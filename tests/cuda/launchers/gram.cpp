@@ -20,8 +20,8 @@ using gram::cuda::Options;
   }
 GENIMG_PRODUCT(float, float, f32)
 GENIMG_PRODUCT(double, double, f64)
-GENIMG_PRODUCT(gram::Half, float, f16)
-GENIMG_PRODUCT(gram::BFloat, float, bf16)
+GENIMG_PRODUCT(Half, float, f16)
+GENIMG_PRODUCT(BFloat, float, bf16)
 
 #define GENIMG_APPLY(T, suffix)                                                                            \
   GENIMG_EXPORT size_t apply_workspace_##suffix(const Features<T>* x, bool center) {                       \
