@@ -31,13 +31,13 @@ FindSources find_sources() { return GENIMG_OF_LEVEL(find_sources); }
 
 namespace {
 
-// Tiles of a picture, by its shape and the views alone: whole rows where all views move rows, else squares of lines, so
-// that what a turned view reads stays in the nearest cache.
+// Tiles of a picture, by its shape and the views alone: whole rows where all views move rows, else narrow strips, so
+// that what a turned view or one of rolled columns reads stays in the nearest cache.
 struct Tiling {
   Tiling(const Shape& shape, const Views& views) : shape_(shape) {
     bool by_rows = true;
     for (int i = 0; i < views.count; ++i) by_rows = by_rows && is_by_rows(views.view[i]);
-    columns = std::min<int32_t>(shape.width, by_rows ? 1024 : 128);
+    columns = std::min<int32_t>(shape.width, by_rows ? 1024 : 32);
     rows = std::min<int32_t>(shape.height, std::max<int32_t>(1, kTilePixels / columns));
     across_ = (shape.width + columns - 1) / columns;
     per_plane = across_ * ((shape.height + rows - 1) / rows);
@@ -55,7 +55,7 @@ struct Tiling {
   int64_t across_;
 };
 
-bool needs_indices(const View& view) { return view.kind != kAffine; }
+bool needs_indices(const View& view) { return view.kind != kAffine && view.kind != kRoll; }
 
 // The sources of a tile for each view: affine ones need none, the others have theirs found once for all channels.
 class Gathers {
@@ -239,22 +239,41 @@ Limit limit_of(const Clipping& clipping, double quantile) {
 
 }  // namespace
 
+// A result of more bytes than this goes past the caches.
+constexpr int64_t kStreamedBytes = int64_t{8} << 20;
+
 template <typename T>
 void apply(const T* x, const Shape& shape, const Views& views, int copies, const double* factors, T* out,
            const Executor& executor) {
   using R = typename Real<T>::type;
-  const int64_t planes = shape.channels * views.count * copies;
-  for_each_tile(shape, views, planes, executor, [&](int64_t image, const Tile&, const Gathers& gathers) {
+  const int64_t planes = shape.channels * views.count * copies, row_bytes = shape.width * int64_t{sizeof(T)};
+  const bool streams = planes * shape.batch * shape.height * row_bytes > kStreamedBytes && row_bytes % 64 == 0 &&
+                       reinterpret_cast<uintptr_t>(out) % 64 == 0;
+  const View identity{kAffine, {1, 0, 0, 0, 1, 0}, nullptr, nullptr};
+  const auto factor_of = [&](int copy, int view) {
+    return factors == nullptr ? R(1) : R(factors[copy * views.count + view]);
+  };
+  const auto plane_of = [&](int copy, int view, int64_t image, int64_t channel) {
+    return out +
+           (((int64_t{copy} * views.count + view) * shape.batch + image) * shape.channels + channel) * shape.pixels();
+  };
+  for_each_tile(shape, views, planes, executor, [&](int64_t image, const Tile& tile, const Gathers& gathers) {
+    const Gather again{&identity, shape.height, shape.width, tile, nullptr};
     for (int64_t c = 0; c < shape.channels; ++c)
       for (int i = 0; i < views.count; ++i)
         for (int k = 0; k < copies; ++k) {
           const View& view = views.view[i];
+          // What has been turned once is copied; rows cost no more than that.
+          if (!streams && k > 0 && !is_by_rows(view) && factor_of(k, i) == factor_of(0, i)) {
+            kernels<T>().copy(again, plane_of(0, i, image, c), R(1), false, plane_of(k, i, image, c));
+            continue;
+          }
           const int64_t from = channel_source(view, static_cast<int32_t>(c));
-          const R factor = factors == nullptr ? R(1) : R(factors[k * views.count + i]);
-          const int64_t plane = ((int64_t{k} * views.count + i) * shape.batch + image) * shape.channels + c;
           kernels<T>().copy(gathers.of(i), x + (image * shape.channels + from) * shape.pixels(),
-                            factor * R(channel_sign(view, static_cast<int32_t>(c))), out + plane * shape.pixels());
+                            factor_of(k, i) * R(channel_sign(view, static_cast<int32_t>(c))), streams,
+                            plane_of(k, i, image, c));
         }
+    if (streams) kernels<T>().finish_streams();
   });
 }
 

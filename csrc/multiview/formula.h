@@ -109,9 +109,9 @@ GENIMG_HD float exponential(float x) {
 }
 GENIMG_HD double exponential(double x) { return __builtin_exp(x); }
 
-// The model's guided prediction: u + g (c - u).
-template <typename R>
-GENIMG_HD R guided(R unconditional, R conditional, R guidance) {
+// The model's guided prediction: u + g (c - u). V: R, or a vector of it.
+template <typename R, typename V>
+GENIMG_HD V guided(V unconditional, V conditional, R guidance) {
   return unconditional + guidance * (conditional - unconditional);
 }
 

@@ -2,6 +2,9 @@
 
 #include "common/simd.h"
 #include "common/transpose.h"
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace genimg::multiview::GENIMG_ISA {
 namespace {
@@ -16,13 +19,41 @@ GENIMG_HD void fill(const Tile& tile, int32_t* indices, Source source_of) {
 
 void sources(const View& view, int32_t height, int32_t width, const Tile& tile, int32_t* indices) {
   // One loop for each kind: within it nothing is chosen, so it vectorises.
-  if (view.kind == kRoll)
-    return fill(tile, indices, [&](int32_t y, int32_t x) { return roll_source(view.table, y, x, height, width); });
   if (view.kind == kStored) return fill(tile, indices, [&](int32_t y, int32_t x) { return view.table[y * width + x]; });
   fill(tile, indices, [&](int32_t y, int32_t x) { return source(view, y, x, height, width); });
 }
 
 // ---- what is gathered, and what becomes of it
+
+template <typename R>
+using VectorOf = typename Vector<R>::type;
+
+template <typename V, int... I>
+GENIMG_HD V backwards(V v, detail::Indices<I...>) {
+  return __builtin_shufflevector(v, v, (static_cast<int>(sizeof...(I)) - 1 - I)...);
+}
+
+// A vector of numbers that lie from p on, or from p on backwards.
+template <int direction, typename T>
+GENIMG_HD VectorOf<typename Real<T>::type> reals(const T* p) {
+  using R = typename Real<T>::type;
+  using V = VectorOf<R>;
+  constexpr int n = Vector<R>::lanes;
+  const T* const first = direction > 0 ? p : p - (n - 1);
+  V v;
+  if constexpr (sizeof(T) == sizeof(R)) {
+    v = load<V>(first);
+  } else {
+    R numbers[n];
+    for (int k = 0; k < n; ++k) numbers[k] = Real<T>::from(first[k]);
+    v = load<V>(numbers);
+  }
+  if constexpr (direction < 0) v = backwards(v, detail::All<V>());
+  return v;
+}
+
+// The line of the cache at p will be read soon: the processor's own prefetch ends with each short run.
+GENIMG_HD void fetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 template <typename T>
 struct Plain {
@@ -30,6 +61,11 @@ struct Plain {
   const T* c;
   R weight;
   GENIMG_HD R at(const Plain& p, int64_t i) { return p.weight * Real<T>::from(p.c[i]); }
+  template <int direction>
+  GENIMG_HD VectorOf<R> from(const Plain& p, int64_t i, int64_t ahead) {
+    fetch(p.c + i + direction * ahead);
+    return p.weight * reals<direction>(p.c + i);
+  }
 };
 
 template <typename T>
@@ -40,44 +76,162 @@ struct Guided {
   GENIMG_HD R at(const Guided& p, int64_t i) {
     return p.weight * guided(Real<T>::from(p.u[i]), Real<T>::from(p.c[i]), p.guidance);
   }
+  template <int direction>
+  GENIMG_HD VectorOf<R> from(const Guided& p, int64_t i, int64_t ahead) {
+    fetch(p.u + i + direction * ahead);
+    fetch(p.c + i + direction * ahead);
+    return p.weight * guided<R>(reals<direction>(p.u + i), reals<direction>(p.c + i), p.guidance);
+  }
 };
 
 template <typename R>
 struct Set {
   GENIMG_HD void put(R* to, R value) { *to = value; }
+  GENIMG_HD void put_vector(R* to, VectorOf<R> v) { store(to, v); }
 };
 template <typename R>
 struct Add {
   GENIMG_HD void put(R* to, R value) { *to += value; }
+  GENIMG_HD void put_vector(R* to, VectorOf<R> v) { store(to, load<VectorOf<R>>(to) + v); }
 };
 template <typename T>
 struct Store {
-  GENIMG_HD void put(T* to, typename Real<T>::type value) { *to = Real<T>::to(value); }
+  using R = typename Real<T>::type;
+  GENIMG_HD void put(T* to, R value) { *to = Real<T>::to(value); }
+  GENIMG_HD void put_vector(T* to, VectorOf<R> v) {
+    constexpr int n = Vector<R>::lanes;
+    if constexpr (sizeof(T) == sizeof(R)) return store(to, v);
+    R numbers[n];
+    T converted[n];
+    store(numbers, v);
+    for (int k = 0; k < n; ++k) converted[k] = Real<T>::to(numbers[k]);
+    __builtin_memcpy(to, converted, sizeof converted);
+  }
 };
+
+// Past the caches, which a result larger than they are would only empty.
+GENIMG_HD void stream(float* to, VectorOf<float> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(to, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(to, (__m256)v);
+#elif defined(__x86_64__)
+  _mm_stream_ps(to, (__m128)v);
+#else
+  store(to, v);
+#endif
+}
+template <typename T, typename V>
+GENIMG_HD void stream(T* to, V v) {
+  store(to, v);
+}
+
+template <typename T>
+struct Stream {
+  using R = typename Real<T>::type;
+  GENIMG_HD void put(T* to, R value) { *to = Real<T>::to(value); }
+  GENIMG_HD void put_vector(T* to, VectorOf<R> v) {
+    if constexpr (sizeof(T) == sizeof(R))
+      stream(to, v);
+    else
+      Store<T>::put_vector(to, v);
+  }
+};
+
+// n numbers from `from` on, forwards or backwards; what lies `ahead` numbers on is fetched.
+template <typename Put, int direction, typename In, typename To>
+GENIMG_HD void move_row(const In& in, int64_t from, int64_t n, int64_t ahead, To* to) {
+  constexpr int lanes = Vector<typename In::R>::lanes;
+  int64_t j = 0;
+  for (; j + lanes <= n; j += lanes)
+    Put::put_vector(to + j, In::template from<direction>(in, from + direction * j, ahead));
+  for (; j < n; ++j) Put::put(to + j, In::at(in, from + direction * j));
+}
 
 // A quarter turn: squares of the source, row by row, are transposed.
 template <typename Put, typename In, typename To>
-void turn(const Gather& gather, const In& in, To* to, int64_t stride) {
+GENIMG_HD void turn_square(const In& in, const int64_t* starts, bool rises, To* to, int64_t stride) {
   using R = typename In::R;
   constexpr int n = Vector<R>::lanes;
-  alignas(64) R rows[n * n], columns[n * n];
+  alignas(64) R square[n * n];
+  for (int b = 0; b < n; ++b) store(square + b * n, In::template from<1>(in, starts[b], n));
+  transpose(square, n, square, n);
+  for (int a = 0; a < n; ++a) Put::put_vector(to + (rises ? a : n - 1 - a) * stride, load<VectorOf<R>>(square + a * n));
+}
+
+template <typename Put, typename In, typename To>
+void turn(const Gather& gather, const In& in, To* to, int64_t stride) {
+  constexpr int n = Vector<typename In::R>::lanes;
   const Tile& tile = gather.tile;
   const int32_t* const p = gather.view->p;
   const bool rises = p[3] > 0;
+  int64_t starts[n];
   for (int32_t r = 0; r < tile.rows; r += n)
     for (int32_t j = 0; j < tile.columns; j += n) {
       const int height = tile.rows - r < n ? tile.rows - r : n, width = tile.columns - j < n ? tile.columns - j : n;
       const int32_t first = rises ? tile.y + r : tile.y + r + height - 1;  // at the least column of the source
-      for (int b = 0; b < width; ++b) {
-        const int64_t from = affine_source(p, first, tile.x + j + b, gather.width);
-        for (int a = 0; a < height; ++a) rows[b * n + a] = In::at(in, from + a);
-      }
-      transpose(rows, n, columns, n);
-      for (int a = 0; a < height; ++a) {
-        To* const row = to + (r + (rises ? a : height - 1 - a)) * stride + j;
-        for (int b = 0; b < width; ++b) Put::put(row + b, columns[a * n + b]);
-      }
+      for (int b = 0; b < width; ++b) starts[b] = affine_source(p, first, tile.x + j + b, gather.width);
+      To* const corner = to + r * stride + j;
+      if (height == n && width == n)
+        turn_square<Put>(in, starts, rises, corner, stride);
+      else
+        for (int a = 0; a < height; ++a)
+          for (int b = 0; b < width; ++b)
+            Put::put(corner + (rises ? a : height - 1 - a) * stride + b, In::at(in, starts[b] + a));
     }
+}
+
+// As many columns as a vector has lanes, each rolled by itself: what they need is transposed, so that a column is
+// contiguous, and transposed back from where each column begins.
+constexpr int kStripRows = 272;  // no power of two: columns would share lines of the cache
+
+template <typename Put, typename In, typename To>
+bool roll_strip(const Gather& gather, const In& in, int32_t first, To* to, int64_t stride) {
+  using R = typename In::R;
+  constexpr int n = Vector<R>::lanes;
+  const Tile& tile = gather.tile;
+  const int32_t* const shifts = gather.view->table + tile.x + first;
+  int32_t offsets[n], least = 0, most = 0;
+  for (int j = 0; j < n; ++j) {
+    int32_t shift = shifts[j] - shifts[0];  // by the shorter way round
+    if (2 * shift > gather.height) shift -= gather.height;
+    if (2 * shift < -gather.height) shift += gather.height;
+    least = shift < least ? shift : least, most = shift > most ? shift : most;
+    offsets[j] = shift;
+  }
+  const int32_t rows = tile.rows + most - least;
+  if (rows + 2 * n > kStripRows) return false;
+  alignas(64) R square[n * n], strip[n * kStripRows];
+  int32_t y = (tile.y - shifts[0] - most) % gather.height;
+  y = y < 0 ? y + gather.height : y;
+  for (int32_t r = 0; r < rows; r += n) {
+    for (int a = 0; a < n; ++a) {
+      store(square + a * n, In::template from<1>(in, int64_t{y} * gather.width + tile.x + first, n));
+      y = y + 1 == gather.height ? 0 : y + 1;
+    }
+    transpose(square, n, strip + r, kStripRows);
+  }
+  for (int32_t r = 0; r < tile.rows; r += n) {
+    for (int j = 0; j < n; ++j)
+      store(square + j * n, load<VectorOf<R>>(strip + j * kStripRows + most - offsets[j] + r));
+    transpose(square, n, square, n);
+    for (int a = 0; a < n && r + a < tile.rows; ++a)
+      Put::put_vector(to + (r + a) * stride + first, load<VectorOf<R>>(square + a * n));
+  }
+  return true;
+}
+
+template <typename Put, typename In, typename To>
+void roll(const Gather& gather, const In& in, To* to, int64_t stride) {
+  constexpr int n = Vector<typename In::R>::lanes;
+  const Tile& tile = gather.tile;
+  for (int32_t first = 0; first < tile.columns; first += n) {
+    if (first + n <= tile.columns && roll_strip<Put>(gather, in, first, to, stride)) continue;
+    for (int32_t r = 0; r < tile.rows; ++r)
+      for (int32_t j = first; j < tile.columns && j < first + n; ++j)
+        Put::put(to + r * stride + j,
+                 In::at(in, roll_source(gather.view->table, tile.y + r, tile.x + j, gather.height, gather.width)));
+  }
 }
 
 template <typename Put, typename In, typename To>
@@ -91,22 +245,34 @@ void move(const Gather& gather, const In& in, To* to, int64_t stride) {
     }
     return;
   }
+  if (gather.view->kind == kRoll) return roll<Put>(gather, in, to, stride);
   if (is_transposed(*gather.view)) return turn<Put>(gather, in, to, stride);
-  const bool rises = gather.view->p[4] > 0;
-  for (int32_t r = 0; r < tile.rows; ++r) {
+  const bool is_whole = tile.columns == gather.width && stride == tile.columns, rises = gather.view->p[4] > 0;
+  const bool is_one_run = is_whole && rises == (gather.view->p[0] > 0);
+  const int64_t n = is_one_run ? int64_t{tile.rows} * tile.columns : tile.columns;
+  const int64_t ahead = is_whole ? kTilePixels : tile.columns;
+  for (int32_t r = 0; r < (is_one_run ? 1 : tile.rows); ++r) {
     const int64_t from = affine_source(gather.view->p, tile.y + r, tile.x, gather.width);
     To* const row = to + r * stride;
     if (rises)
-      for (int32_t j = 0; j < tile.columns; ++j) Put::put(row + j, In::at(in, from + j));
+      move_row<Put, 1>(in, from, n, ahead, row);
     else
-      for (int32_t j = 0; j < tile.columns; ++j) Put::put(row + j, In::at(in, from - j));
+      move_row<Put, -1>(in, from, n, ahead, row);
   }
 }
 
 template <typename T>
-void copy(const Gather& gather, const T* in, typename Real<T>::type factor, T* out) {
+void copy(const Gather& gather, const T* in, typename Real<T>::type factor, bool streams, T* out) {
   T* const to = out + gather.tile.y * static_cast<int64_t>(gather.width) + gather.tile.x;
-  move<Store<T>>(gather, Plain<T>{in, factor}, to, gather.width);
+  const Plain<T> plain{in, factor};
+  if (streams) return move<Stream<T>>(gather, plain, to, gather.width);
+  move<Store<T>>(gather, plain, to, gather.width);
+}
+
+void finish_streams() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
 }
 
 template <typename T, typename R>
@@ -187,7 +353,7 @@ void convert(const R* from, int64_t n, T* to) {
 template <typename T>
 constexpr Kernels<T> table() {
   using R = typename Real<T>::type;
-  return {&copy<T>, &add<T, R>, &add_expected<T, R>, &add_deviation<R>, &finish<T, R>, &convert<T, R>};
+  return {&copy<T>, &finish_streams, &add<T, R>, &add_expected<T, R>, &add_deviation<R>, &finish<T, R>, &convert<T, R>};
 }
 
 }  // namespace

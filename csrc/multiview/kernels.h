@@ -24,8 +24,10 @@ struct Gather {
 template <typename T>
 struct Kernels {
   using R = typename Real<T>::type;
-  // Of one plane: out (rows `width` apart) = factor * in[src].
-  void (*copy)(const Gather& gather, const T* in, R factor, T* out);
+  // Of one plane: out (rows `width` apart) = factor * in[src]. streams: past the caches; out and its rows are then
+  // aligned to 64 bytes, and finish_streams is called in the end.
+  void (*copy)(const Gather& gather, const T* in, R factor, bool streams, T* out);
+  void (*finish_streams)();
   // sums = or += weight (u + guidance (c - u))[src]; u null: c alone.
   void (*add)(const Gather& gather, const T* u, const T* c, R guidance, R weight, bool is_first, R* sums);
   // Rows of n numbers. x0 = or += weight clipped(expected(x, m)).

@@ -453,3 +453,117 @@ def gram_apply(
     features, squares, _ = _weighted(x, factors, center)
     out = (scale * matrix @ (squares * features)).unflatten(-1, x.shape[-2:])
     return torch.where(x > 0, out, 0) if rectified else out
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Multi-view diffusion
+# ---------------------------------------------------------------------------------------------------------------------
+#
+# Geng, Park, Owens 2024. A plan of views (views/_plan.py) is rows of numbers on the CPU and tables on the device.
+
+
+def view_sources(row: Tensor, tables: Tensor, height: int, width: int) -> Tensor:
+    """Return where each pixel of a view comes from, y W + x, as (H W,)."""
+    kind, *p, table, _ = row[:9].tolist()
+    y = torch.arange(height, device=tables.device)[:, None]
+    x = torch.arange(width, device=tables.device)
+    here = y * width + x
+    if kind == 0:  # a flip, a quarter turn
+        index = (p[0] * y + p[1] * x + p[2]) * width + p[3] * y + p[4] * x + p[5]
+    elif kind == 1:  # columns rolled down
+        index = (y - tables[table : table + width].long()) % height * width + x
+    elif kind == 2:  # 180 degrees within a circle
+        inside = 16 * ((2 * x + 1 - width) ** 2 + (2 * y + 1 - height) ** 2) < 9 * p[0] ** 2
+        index = torch.where(inside, height * width - 1 - here, here)
+    elif kind == 3:  # squares turned in turn
+        side, (i, j) = p[0], (y // p[0], x // p[0])
+        dy, dx = y - i * side, x - j * side
+        clockwise = ((i + j) % 2 == 0) == (p[1] > 0)
+        sy, sx = torch.where(clockwise, side - 1 - dx, dx), torch.where(clockwise, dy, side - 1 - dy)
+        index = torch.where((i > 2) | (j > 2), here, (i * side + sy) * width + j * side + sx)
+    else:
+        index = tables[table : table + height * width].long()
+    return index.broadcast_to(height, width).reshape(-1) if index.dim() > 1 else index
+
+
+def view(x: Tensor, row: Tensor, tables: Tensor, signed: bool = True) -> Tensor:
+    """Return out[..., c, p] = sign_c x[..., channel_c, src(p)]."""
+    height, width = x.shape[-2:]
+    out = x.flatten(-2)[..., view_sources(row, tables, height, width)].unflatten(-1, (height, width))
+    if row[8] < 0:
+        return out
+    entries = tables[row[8] : row[8] + x.shape[-3]].long()
+    out = out[..., entries.abs() - 1, :, :]
+    return out * entries.sign()[:, None, None].to(out.dtype) if signed else out
+
+
+def multiview_apply(x: Tensor, rows: Tensor, tables: Tensor, copies: int, factors: Tensor | None) -> Tensor:
+    stack = torch.stack([view(x, row, tables) for row in rows])
+    stack = stack.expand(copies, *stack.shape)
+    if factors is not None:
+        stack = stack * factors.reshape(copies, -1, 1, 1, 1, 1).to(x)
+    return stack.flatten(0, 2)
+
+
+def multiview_predictions(
+    prediction: Tensor, rows: Tensor, tables: Tensor, weights: Tensor, guided: bool, channels: int
+) -> tuple[Tensor, Tensor]:
+    """Return each view's guided prediction and its conditional variance in the picture's own place, (V, B, C, H, W)."""
+    real = prediction.double() if prediction.dtype == torch.float64 else prediction.float()
+    stack = real.unflatten(0, (1 + guided, len(rows), -1))
+    m = stack[-1, :, :, :channels]
+    if guided:
+        u = stack[0, :, :, :channels]
+        m = u + weights[0].reshape(-1, 1, 1, 1, 1).to(m) * (m - u)
+    v = stack[-1, :, :, channels:]
+    m = torch.stack([view(one, row, tables) for one, row in zip(m, rows, strict=True)])
+    if v.shape[2]:
+        v = torch.stack([view(one, row, tables, signed=False) for one, row in zip(v, rows, strict=True)])
+    return m, v
+
+
+def _mean(x: Tensor, weights: Tensor) -> Tensor:
+    return (weights.reshape(-1, 1, 1, 1, 1).to(x) * x).sum(0)
+
+
+def multiview_reduce(
+    prediction: Tensor, rows: Tensor, tables: Tensor, weights: Tensor, guided: bool, channels: int
+) -> tuple[Tensor, Tensor]:
+    m, v = multiview_predictions(prediction, rows, tables, weights, guided, channels)
+    noise = _mean(m, weights[1]).to(prediction.dtype)
+    return noise, (_mean(v, weights[2]) if v.shape[2] else noise[:0]).to(prediction.dtype)
+
+
+def multiview_step(
+    x: Tensor,
+    prediction: Tensor,
+    noise: Tensor | None,
+    rows: Tensor,
+    tables: Tensor,
+    weights: Tensor,
+    guided: bool,
+    coefficients: Tensor,
+    average: int,
+) -> Tensor:
+    """x' = a x + b x0 + c m + deviation z; csrc/multiview/formula.h names the coefficients."""
+    m, v = multiview_predictions(prediction, rows, tables, weights, guided, x.shape[1])
+    k, z = coefficients.tolist(), 0 if noise is None else noise.to(m)
+    here = x.to(m)
+    if average == 0:  # the prediction is averaged, before all else
+        m, v = _mean(m, weights[1])[None], _mean(v, weights[2])[None]
+        weights = torch.ones_like(weights[:, :1])
+    elif average == 1:
+        v = _mean(v, weights[2])[None]
+    x0 = _clipped(k[0] * here + k[1] * m, *k[8:])
+    deviation: Any = k[5]
+    if v.shape[2]:
+        deviation = torch.exp(k[6] + k[7] * v)
+        deviation = deviation[0] if len(v) == 1 else _mean(deviation, weights[2])
+    return (k[2] * here + k[3] * _mean(x0, weights[1]) + k[4] * _mean(m, weights[1]) + deviation * z).to(x.dtype)
+
+
+def _clipped(x0: Tensor, most: float, quantile: float) -> Tensor:
+    if quantile == 0:
+        return x0.clamp(-most, most)
+    s = torch.quantile(x0.abs().flatten(-3), quantile, -1).clamp(1, most)[..., None, None, None]
+    return torch.maximum(torch.minimum(x0, s), -s) / s

@@ -1,0 +1,291 @@
+"""The multi-view operators on tensors: which kernel runs, what torch must know of it, its derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from genimg_fast import _torch, reference
+from genimg_fast.views import Views
+
+Tensor = torch.Tensor
+
+# What has kernels; elsewhere the lines of reference.py serve.
+_KERNELS = ("cpu", "cuda")
+
+
+def apply(x: Tensor, rows: Tensor, tables: Tensor, copies: int, factors: Tensor | None) -> Tensor:
+    if _torch.backend(x) in _KERNELS:
+        return _torch.ops().multiview_apply(x.contiguous(), rows, tables, copies, factors)
+    return reference.multiview_apply(x, rows, tables, copies, factors)
+
+
+def reduce(
+    prediction: Tensor, rows: Tensor, tables: Tensor, weights: Tensor, guided: bool, channels: int
+) -> tuple[Tensor, Tensor]:
+    if _torch.backend(prediction) in _KERNELS:
+        return _torch.ops().multiview_reduce(prediction.contiguous(), rows, tables, weights, guided, channels)
+    return reference.multiview_reduce(prediction, rows, tables, weights, guided, channels)
+
+
+# Views are orthogonal, so each of the two is the other's adjoint, with other factors.
+
+
+class Apply(torch.autograd.Function):
+    """apply(x, forward rows and tables, inverse rows and tables, copies, factors)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        rows: Tensor,
+        tables: Tensor,
+        inverse_rows: Tensor,
+        inverse_tables: Tensor,
+        copies: int,
+        factors: Tensor | None,
+    ) -> Tensor:
+        return apply(x, rows, tables, copies, factors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, *plans, ctx.copies, ctx.factors = inputs
+        ctx.plans, ctx.channels = plans, x.shape[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        plan, inverse = ctx.plans[:2], ctx.plans[2:]
+        views = len(plan[0])
+        factors = torch.ones(ctx.copies, views, dtype=torch.float64) if ctx.factors is None else ctx.factors
+        total: Any = None
+        for part, weights in zip(grad.chunk(ctx.copies), factors.reshape(ctx.copies, views), strict=True):
+            table = torch.stack([weights, weights, weights])
+            one = Reduce.apply(part, *inverse, *plan, table, False, ctx.channels)[0]
+            total = one if total is None else total + one
+        return total, *[None] * 6
+
+
+class Reduce(torch.autograd.Function):
+    """reduce(prediction, inverse rows and tables, forward rows and tables, weights, guided, channels)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        prediction: Tensor,
+        rows: Tensor,
+        tables: Tensor,
+        forward_rows: Tensor,
+        forward_tables: Tensor,
+        weights: Tensor,
+        guided: bool,
+        channels: int,
+    ) -> tuple[Tensor, Tensor]:
+        return reduce(prediction, rows, tables, weights, guided, channels)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        prediction, *plans, ctx.weights, ctx.guided, ctx.channels = inputs
+        ctx.plans, ctx.has_variance = plans, prediction.shape[1] > ctx.channels
+
+    @staticmethod
+    def backward(ctx: Any, to_noise: Tensor, to_variance: Tensor) -> tuple[Any, ...]:
+        plan, (rows, tables) = ctx.plans[:2], ctx.plans[2:]
+        guidance, weights, variance_weights = ctx.weights
+        shares = torch.stack([(1 - guidance) * weights, guidance * weights]) if ctx.guided else weights[None]
+        to_prediction = Apply.apply(to_noise, rows, tables, *plan, 1 + ctx.guided, shares)
+        if ctx.has_variance:
+            # The only negative entries of the tables are signs of channels, which variances do not take.
+            conditional = (
+                torch.stack([0 * variance_weights, variance_weights]) if ctx.guided else variance_weights[None]
+            )
+            unsigned = (rows, tables.abs(), plan[0], plan[1].abs())
+            part = Apply.apply(to_variance, *unsigned, 1 + ctx.guided, conditional)
+            to_prediction = torch.cat([to_prediction, part], 1)
+        return to_prediction, *[None] * 7
+
+
+class Tensors:
+    """What multiview._Arrays is for arrays."""
+
+    type = Tensor
+    contiguous = staticmethod(Tensor.contiguous)
+    concatenate = staticmethod(torch.cat)
+    is_float = staticmethod(Tensor.is_floating_point)
+
+    @staticmethod
+    def like(numbers: np.ndarray, x: Tensor) -> Tensor:
+        return torch.from_numpy(numbers).to(x)
+
+    @staticmethod
+    def replace(stack: Tensor, parts: dict[int, Tensor], axis: int) -> Tensor:
+        views = list(stack.unbind(axis))
+        for i, part in parts.items():
+            views[i] = part.expand_as(views[i])
+        return torch.stack(views, axis)
+
+    @staticmethod
+    def output(name: str, out: Tensor | None, like: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+        if out is None:
+            return None
+        if (
+            not isinstance(out, Tensor)
+            or tuple(out.shape) != tuple(shape)
+            or out.dtype != like.dtype
+            or out.device != like.device
+            or not out.is_contiguous()
+        ):
+            raise ValueError(
+                f"multiview: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and device "
+                f"{like.device}, got {tuple(getattr(out, 'shape', ()))}, {getattr(out, 'dtype', type(out).__name__)} and "
+                f"{getattr(out, 'device', None)}"
+            )
+        if _needs_autograd(like):
+            raise ValueError(f"multiview: {name} cannot be given where a gradient is needed")
+        return out
+
+    @classmethod
+    def outputs(cls, out: Any, like: Tensor, shape: tuple[int, ...], has_variance: bool) -> Any:
+        if out is None:
+            return None
+        noise, variance = out if isinstance(out, (tuple, list)) else (out, None)
+        if has_variance != (variance is not None):
+            raise ValueError("multiview: out must be a pair where the prediction has a variance, else one tensor")
+        return cls.output("out", noise, like, shape), cls.output("out", variance, like, shape)
+
+    @staticmethod
+    def apply(x: Tensor, views: Views, copies: int, out: Tensor | None) -> Tensor:
+        forward, inverse = views.on(x.device)
+        if _needs_autograd(x):
+            return Apply.apply(x, *forward, *inverse, copies, None)
+        if out is None:
+            return apply(x, *forward, copies, None)
+        if _torch.backend(x) in _KERNELS:
+            _torch.ops().multiview_apply_out(x.contiguous(), *forward, copies, None, out)
+            return out
+        return out.copy_(reference.multiview_apply(x, *forward, copies, None))
+
+    @staticmethod
+    def reduce(
+        prediction: Tensor, views: Views, table: np.ndarray, guided: bool, channels: int, outs: Any
+    ) -> tuple[Tensor, Tensor]:
+        forward, inverse = views.on(prediction.device)
+        weights = torch.from_numpy(table)
+        if _needs_autograd(prediction):
+            return Reduce.apply(prediction, *inverse, *forward, weights, guided, channels)
+        if outs is None:
+            return reduce(prediction, *inverse, weights, guided, channels)
+        if _torch.backend(prediction) in _KERNELS:
+            _torch.ops().multiview_reduce_out(prediction, *inverse, weights, guided, *outs)
+            return outs
+        for out, result in zip(
+            outs, reference.multiview_reduce(prediction, *inverse, weights, guided, channels), strict=True
+        ):
+            if out is not None:
+                out.copy_(result)
+        return outs
+
+    @classmethod
+    def step(
+        cls,
+        x: Tensor,
+        prediction: Tensor,
+        noise: Tensor | None,
+        views: Views,
+        table: np.ndarray,
+        guided: bool,
+        coefficients: np.ndarray,
+        average: int,
+        out: Tensor | None,
+    ) -> Tensor:
+        inverse = views.on(x.device)[1]
+        numbers = (torch.from_numpy(table), guided, torch.from_numpy(coefficients), average)
+        out = cls.output("out", out, x, x.shape)
+        if _torch.backend(x) not in _KERNELS or _needs_autograd(x) or _needs_autograd(prediction):
+            result = reference.multiview_step(x, prediction, noise, *inverse, *numbers)
+            return result if out is None else out.copy_(result)
+        tensors = (x.contiguous(), prediction.contiguous(), None if noise is None else noise.contiguous())
+        if out is None:
+            return _torch.ops().multiview_step(*tensors, *inverse, *numbers)
+        _torch.ops().multiview_step_out(*tensors, *inverse, *numbers, out)
+        return out
+
+    @staticmethod
+    def normal(generator: Any, like: Tensor) -> Tensor:
+        """Return normal noise; a generator of another device makes it there."""
+        device = like.device if generator is None else generator.device
+        return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=device).to(like.device)
+
+    @staticmethod
+    def same(x: Tensor, like: Tensor) -> Tensor:
+        return x.to(like)
+
+
+def _needs_autograd(x: Tensor) -> bool:
+    return (x.requires_grad and torch.is_grad_enabled()) or _functorch_level() is not None
+
+
+_functorch_level = torch._C._functorch.maybe_current_level
+
+
+# ---- What torch must know of the operators --------------------------------------------------------------------------
+
+
+@torch.library.register_fake("genimg_fast::multiview_apply")
+def _(x, rows, tables, copies, factors):
+    return x.new_empty((copies * rows.shape[0] * x.shape[0], *x.shape[1:]))
+
+
+@torch.library.register_fake("genimg_fast::multiview_apply_out")
+def _(x, rows, tables, copies, factors, out):
+    return None
+
+
+@torch.library.register_fake("genimg_fast::multiview_reduce")
+def _(prediction, rows, tables, weights, guided, channels):
+    images = prediction.shape[0] // (rows.shape[0] * (1 + guided))
+    has_variance = prediction.shape[1] > channels
+    noise = prediction.new_empty((images, channels, *prediction.shape[2:]))
+    return noise, prediction.new_empty((images if has_variance else 0, channels, *prediction.shape[2:]))
+
+
+@torch.library.register_fake("genimg_fast::multiview_reduce_out")
+def _(prediction, rows, tables, weights, guided, noise, variance):
+    return None
+
+
+@torch.library.register_fake("genimg_fast::multiview_step")
+def _(x, prediction, noise, rows, tables, weights, guided, coefficients, average):
+    return torch.empty_like(x)
+
+
+@torch.library.register_fake("genimg_fast::multiview_step_out")
+def _(x, prediction, noise, rows, tables, weights, guided, coefficients, average, out):
+    return None
+
+
+def _only_first(name: str, in_dims: tuple[Any, ...]) -> None:
+    if any(dim is not None for dim in in_dims[1:]):
+        raise NotImplementedError(f"{name}: vmap over views, weights or factors is not supported")
+
+
+@torch.library.register_vmap("genimg_fast::multiview_apply")
+def _(info, in_dims, x, rows, tables, copies, factors):
+    _only_first("apply_views", in_dims)
+    x = x.movedim(in_dims[0], 0)
+    size, batch = x.shape[:2]
+    stack = torch.ops.genimg_fast.multiview_apply(x.flatten(0, 1).contiguous(), rows, tables, copies, factors)
+    return stack.unflatten(0, (-1, size, batch)).movedim(1, 0).flatten(1, 2), 0
+
+
+@torch.library.register_vmap("genimg_fast::multiview_reduce")
+def _(info, in_dims, prediction, rows, tables, weights, guided, channels):
+    _only_first("reduce_views", in_dims)
+    prediction = prediction.movedim(in_dims[0], 0)
+    size, views = prediction.shape[0], rows.shape[0] * (1 + guided)
+    stack = prediction.unflatten(1, (views, -1)).movedim(1, 0).flatten(0, 2).contiguous()
+    pair = torch.ops.genimg_fast.multiview_reduce(stack, rows, tables, weights, guided, channels)
+    return tuple(one.unflatten(0, (size, -1)) if len(one) else one.expand(size, *one.shape) for one in pair), (0, 0)
