@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import distributed, features, nn, plot, style, textures
+    from genimg_fast import distributed, features, nn, plot, style, textures, views
     from genimg_fast._build_info import build_info
     from genimg_fast._moments import Moments, moments, moments_loss
     from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
     from genimg_fast.steerable.freq import SteerablePyramidFreq
     from genimg_fast.steerable.space import SteerablePyramidSpace
+    from genimg_fast.views import Permute, View, Views, view
 
 __version__: str = _numpy.version
 
@@ -30,8 +31,11 @@ __version__: str = _numpy.version
 _HOME = {
     "HistogramReference": "histogram",
     "Moments": "_moments",
+    "Permute": "views",
     "SteerablePyramidFreq": "steerable.freq",
     "SteerablePyramidSpace": "steerable.space",
+    "View": "views",
+    "Views": "views",
     "build_info": "_build_info",
     "gram_loss": "gram",
     "gram_matrix": "gram",
@@ -39,14 +43,18 @@ _HOME = {
     "moments": "_moments",
     "moments_loss": "_moments",
     "sliced_wasserstein_loss": "histogram",
+    "view": "views",
 }
-_MODULES = ("distributed", "features", "nn", "plot", "style", "textures")
+_MODULES = ("distributed", "features", "nn", "plot", "style", "textures", "views")
 
 __all__ = [
     "HistogramReference",
     "Moments",
+    "Permute",
     "SteerablePyramidFreq",
     "SteerablePyramidSpace",
+    "View",
+    "Views",
     "build_info",
     "distributed",
     "features",
@@ -62,6 +70,8 @@ __all__ = [
     "sliced_wasserstein_loss",
     "style",
     "textures",
+    "view",
+    "views",
 ]
 
 

@@ -73,3 +73,6 @@ def gram_difference(
 def gram_apply(
     matrix: Array, x: Array, factors: Array | None, center: bool, rectified: bool, scale: float
 ) -> Array: ...
+
+# multiview
+def view_sources(row: Array, tables: Array, height: int, width: int) -> Array: ...

@@ -1,0 +1,221 @@
+"""Views of pictures of one shape: what they do to arrays and tensors."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from genimg_fast._pictures import is_tensor
+from genimg_fast.views._plan import Row, Shape, compose, inverse, sources
+
+Planes = Any  # a float array or tensor (..., C, H, W)
+
+
+class Constant:
+    """Numbers that a view needs, in the kind, dtype and device of whatever picture comes."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+        self._copies: dict[Any, Any] = {}
+
+    def like(self, x: Planes) -> Any:
+        """Return the numbers as x is; integers keep their dtype."""
+        key = (x.dtype, x.device) if is_tensor(x) else x.dtype
+        if key not in self._copies:
+            self._copies[key] = self._copy(x)
+        return self._copies[key]
+
+    def _copy(self, x: Planes) -> Any:
+        is_index = self.values.dtype.kind == "i"
+        if not is_tensor(x):
+            return self.values if is_index else self.values.astype(x.dtype)
+        import torch
+
+        return torch.from_numpy(self.values).to(x.device, None if is_index else x.dtype)
+
+
+class BoundView(ABC):
+    """A view of pictures (C, H, W).
+
+    Attributes:
+        name: What it was asked for as.
+        shape: (C, H, W).
+        row: Its row of a plan, if it is a signed permutation; else None.
+        is_orthogonal: White noise stays white: the inverse is exact.
+        is_component: The parts of a picture that this view and others make are summed (Factorized Diffusion, Geng, Park
+            & Owens, ECCV 2024), not averaged.
+    """
+
+    row: Row | None = None
+    is_orthogonal = True
+    is_component = False
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        self.name, self.shape = name, shape
+
+    def apply(self, x: Planes) -> Planes:
+        """Return the view of pictures.
+
+        Args:
+            x: A float array or tensor (..., C, H, W), on any device. Gradients go through.
+
+        Raises:
+            TypeError: Not a float array or tensor.
+            ValueError: Another shape.
+        """
+        return self._in_float(self._apply, x)
+
+    __call__ = apply
+
+    def inverse(self, x: Planes) -> Planes:
+        """Bring what a model predicted for the view back to the picture; arguments and errors as for `apply`."""
+        return self._in_float(self._inverse, x)
+
+    def variance(self, v: Planes) -> Planes:
+        """Bring the variance that a model learned, one for each value of the view, back to the picture.
+
+        Permutations move it as they move pixels and channels, and never change its sign. Other views leave it where it
+        is: the variances of mixed values have no exact counterpart.
+        """
+        return self._in_float(self._variance, v)
+
+    def __repr__(self) -> str:
+        return f"<view {self.name!r} of {self.shape}>"
+
+    def _in_float(self, function: Callable[[Planes], Planes], x: Planes) -> Planes:
+        if not is_tensor(x) and not isinstance(x, np.ndarray):
+            raise TypeError(f"view {self.name!r}: x must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
+        if not (x.dtype.is_floating_point if is_tensor(x) else x.dtype.kind == "f"):
+            raise TypeError(f"view {self.name!r}: x must be of a real floating dtype, got {x.dtype}")
+        if x.ndim < 3 or tuple(x.shape[-3:]) != self.shape:
+            c, h, w = self.shape
+            raise ValueError(f"view {self.name!r}: x must be (..., {c}, {h}, {w}), got the shape {tuple(x.shape)}")
+        return function(x)
+
+    @abstractmethod
+    def _apply(self, x: Planes) -> Planes: ...
+
+    @abstractmethod
+    def _inverse(self, x: Planes) -> Planes: ...
+
+    def _variance(self, v: Planes) -> Planes:
+        return v
+
+
+class Permutation(BoundView):
+    """A signed permutation: exact, bit for bit."""
+
+    def __init__(self, name: str, shape: Shape, row: Row) -> None:
+        super().__init__(name, shape)
+        self.row: Row = row
+        self._there = _Gather(row, shape)
+        self._back = _Gather(inverse(row, shape[1]), shape)
+
+    def _apply(self, x: Planes) -> Planes:
+        return self._there(x)
+
+    def _inverse(self, x: Planes) -> Planes:
+        return self._back(x)
+
+    def _variance(self, v: Planes) -> Planes:
+        return self._back(v, signed=False)
+
+
+class _Gather:
+    """A row at work; its index map is made when it is first needed."""
+
+    def __init__(self, row: Row, shape: Shape) -> None:
+        self._row, self._shape = row, shape
+        self._pixels: Constant | None = None
+        self._order: Constant | None = None
+        self._signs: Constant | None = None
+        if row.channels is not None:
+            entries = np.array(row.channels, np.int64)
+            self._order = Constant(abs(entries) - 1)
+            self._signs = Constant(np.sign(entries).astype(np.float64)[:, None, None])
+
+    def __call__(self, x: Planes, *, signed: bool = True) -> Planes:
+        _, height, width = self._shape
+        if not self._row.keeps_pixels:
+            if self._pixels is None:
+                self._pixels = Constant(sources(self._row, height, width).ravel().astype(np.int64))
+            x = x.reshape(*x.shape[:-2], height * width)[..., self._pixels.like(x)].reshape(x.shape)
+        if self._order is not None and self._signs is not None:
+            x = x[..., self._order.like(x), :, :]
+            x = x * self._signs.like(x) if signed else x
+        return x
+
+
+class Linear(BoundView):
+    """Any other linear map, by two functions of planes."""
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        forward: Callable[[Planes], Planes],
+        backward: Callable[[Planes], Planes],
+        *,
+        is_orthogonal: bool = False,
+        is_component: bool = False,
+    ) -> None:
+        super().__init__(name, shape)
+        self._forward, self._backward = forward, backward
+        self.is_orthogonal, self.is_component = is_orthogonal, is_component
+
+    def _apply(self, x: Planes) -> Planes:
+        return _computed(self._forward, x)
+
+    def _inverse(self, x: Planes) -> Planes:
+        return _computed(self._backward, x)
+
+
+def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:
+    """Return a function's result, in x's dtype; half types are computed in float32."""
+    if x.dtype.itemsize >= 4:
+        return function(x)
+    if is_tensor(x):
+        return function(x.float()).to(x.dtype)
+    return function(x.astype(np.float32)).astype(x.dtype)
+
+
+class Chain(BoundView):
+    """Views one after the other, the last of the list first."""
+
+    def __init__(self, name: str, shape: Shape, parts: Sequence[BoundView]) -> None:
+        super().__init__(name, shape)
+        self.parts = tuple(parts)
+        self.is_orthogonal = all(part.is_orthogonal for part in parts)
+        self.is_component = any(part.is_component for part in parts)
+
+    def _apply(self, x: Planes) -> Planes:
+        for part in reversed(self.parts):
+            x = part.apply(x)
+        return x
+
+    def _inverse(self, x: Planes) -> Planes:
+        for part in self.parts:
+            x = part.inverse(x)
+        return x
+
+    def _variance(self, v: Planes) -> Planes:
+        for part in self.parts:
+            v = part.variance(v)
+        return v
+
+
+def chain(name: str, shape: Shape, parts: Sequence[BoundView]) -> BoundView:
+    """Return views one after the other: neighbouring permutations become one, and the identity goes."""
+    joined: list[BoundView] = []
+    for part in parts:
+        if joined and joined[-1].row is not None and part.row is not None:
+            row = compose(joined.pop().row or Row(), part.row, *shape[1:])
+            part = Permutation(name, shape, row)
+        joined.append(part)
+    kept = [part for part in joined if part.row is None or not part.row.is_identity] or joined[:1]
+    if len(kept) > 1 or kept[0].row is None:
+        return Chain(name, shape, kept)
+    return Permutation(name, shape, kept[0].row)
