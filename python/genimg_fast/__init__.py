@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from genimg_fast import distributed, features, nn, plot, style, textures, views
     from genimg_fast._build_info import build_info
     from genimg_fast._moments import Moments, moments, moments_loss
+    from genimg_fast._multiview_step import MultiViewStep
     from genimg_fast.gram import gram_loss, gram_matrix
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
+    from genimg_fast.multiview import apply_views, reduce_views
     from genimg_fast.steerable.freq import SteerablePyramidFreq
     from genimg_fast.steerable.space import SteerablePyramidSpace
     from genimg_fast.views import Permute, View, Views, view
@@ -30,18 +32,21 @@ __version__: str = _numpy.version
 # Loaded at first use, so that `import genimg_fast` costs little more than `import numpy`.
 _HOME = {
     "HistogramReference": "histogram",
+    "MultiViewStep": "_multiview_step",
     "Moments": "_moments",
     "Permute": "views",
     "SteerablePyramidFreq": "steerable.freq",
     "SteerablePyramidSpace": "steerable.space",
     "View": "views",
     "Views": "views",
+    "apply_views": "multiview",
     "build_info": "_build_info",
     "gram_loss": "gram",
     "gram_matrix": "gram",
     "match_histograms": "histogram",
     "moments": "_moments",
     "moments_loss": "_moments",
+    "reduce_views": "multiview",
     "sliced_wasserstein_loss": "histogram",
     "view": "views",
 }
@@ -50,11 +55,13 @@ _MODULES = ("distributed", "features", "nn", "plot", "style", "textures", "views
 __all__ = [
     "HistogramReference",
     "Moments",
+    "MultiViewStep",
     "Permute",
     "SteerablePyramidFreq",
     "SteerablePyramidSpace",
     "View",
     "Views",
+    "apply_views",
     "build_info",
     "distributed",
     "features",
@@ -66,6 +73,7 @@ __all__ = [
     "moments_loss",
     "nn",
     "plot",
+    "reduce_views",
     "set_num_threads",
     "sliced_wasserstein_loss",
     "style",

@@ -22,7 +22,7 @@ class MultiViewStep:
         scheduler: A ``DDPMScheduler``, ``DDIMScheduler`` or ``FlowMatchEulerDiscreteScheduler`` of diffusers with its
             timesteps set, or one's configuration (a mapping with ``"_class_name"``). All their kinds of prediction
             (epsilon, sample, v_prediction, flow), clipping, dynamic thresholds, fixed variances and the learned range.
-        guidance: As for `reduce_views`; or a function of the step's number and timestep that gives it. None: no guidance.
+        guidance: As for `reduce_views`; None: none. Or a function of the step's number and timestep that gives it.
         weights, reduce: As for `reduce_views`; ``"alternate"`` goes on with each step.
         average: What is averaged over the views: ``"noise"`` (whatever the model predicts), ``"x0"`` (the clean
             pictures it expects, after clipping) or ``"sample"`` (the pictures after the step). They differ only where
@@ -59,7 +59,7 @@ class MultiViewStep:
         self.weights, self.reduce = weights, reduce
         self.scheduler = prepared(scheduler, steps)
         self.timesteps: list[float] = self.scheduler.timesteps.tolist()
-        self._known: dict[float, tuple[Coefficients, np.ndarray]] = {}
+        self._known: dict[float, tuple[Coefficients, tuple[float, ...]]] = {}
         self._averaging(0, self.timesteps[0])  # what is wrong is said now
 
     @property
@@ -159,7 +159,7 @@ class MultiViewStep:
                 callback(number, t, x)
         return x
 
-    def _coefficients(self, t: Any) -> tuple[Coefficients, np.ndarray]:
+    def _coefficients(self, t: Any) -> tuple[Coefficients, tuple[float, ...]]:
         found = self._known.get(t) if isinstance(t, (int, float)) else None
         if found is None:
             t = float(t)
@@ -174,7 +174,7 @@ class MultiViewStep:
             return number or 0
         return self.timesteps.index(float(t))
 
-    def _averaging(self, number: int, t: Any) -> np.ndarray:
+    def _averaging(self, number: int, t: Any) -> multiview.Averaging:
         guidance = self.guidance(number, float(t)) if callable(self.guidance) else self.guidance
         if callable(self.guidance) and guidance is None:
             raise ValueError("MultiViewStep: guidance(step, t) must give a number, got None")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from genimg_fast import _torch, reference
+from genimg_fast.multiview import Averaging
 from genimg_fast.views import Views
 
 Tensor = torch.Tensor
@@ -108,6 +110,17 @@ class Reduce(torch.autograd.Function):
         return to_prediction, *[None] * 7
 
 
+def _new_numbers(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+_known_numbers = functools.lru_cache(maxsize=1024)(_new_numbers)
+
+
+def _numbers(values: Any) -> Tensor:
+    return _new_numbers(values) if torch.compiler.is_compiling() else _known_numbers(values)
+
+
 class Tensors:
     """What multiview._Arrays is for arrays."""
 
@@ -117,8 +130,8 @@ class Tensors:
     is_float = staticmethod(Tensor.is_floating_point)
 
     @staticmethod
-    def like(numbers: np.ndarray, x: Tensor) -> Tensor:
-        return torch.from_numpy(numbers).to(x)
+    def scales(numbers: Sequence[float], x: Tensor) -> Tensor:
+        return torch.tensor(numbers, dtype=x.dtype, device=x.device).reshape(-1, 1, 1, 1, 1)
 
     @staticmethod
     def replace(stack: Tensor, parts: dict[int, Tensor], axis: int) -> Tensor:
@@ -140,8 +153,8 @@ class Tensors:
         ):
             raise ValueError(
                 f"multiview: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and device "
-                f"{like.device}, got {tuple(getattr(out, 'shape', ()))}, {getattr(out, 'dtype', type(out).__name__)} and "
-                f"{getattr(out, 'device', None)}"
+                f"{like.device}, got {tuple(getattr(out, 'shape', ()))}, {getattr(out, 'dtype', type(out).__name__)}"
+                f" and {getattr(out, 'device', None)}"
             )
         if _needs_autograd(like):
             raise ValueError(f"multiview: {name} cannot be given where a gradient is needed")
@@ -170,10 +183,10 @@ class Tensors:
 
     @staticmethod
     def reduce(
-        prediction: Tensor, views: Views, table: np.ndarray, guided: bool, channels: int, outs: Any
+        prediction: Tensor, views: Views, table: Averaging, guided: bool, channels: int, outs: Any
     ) -> tuple[Tensor, Tensor]:
         forward, inverse = views.on(prediction.device)
-        weights = torch.from_numpy(table)
+        weights = _numbers(table)
         if _needs_autograd(prediction):
             return Reduce.apply(prediction, *inverse, *forward, weights, guided, channels)
         if outs is None:
@@ -195,14 +208,14 @@ class Tensors:
         prediction: Tensor,
         noise: Tensor | None,
         views: Views,
-        table: np.ndarray,
+        table: Averaging,
         guided: bool,
-        coefficients: np.ndarray,
+        coefficients: tuple[float, ...],
         average: int,
         out: Tensor | None,
     ) -> Tensor:
         inverse = views.on(x.device)[1]
-        numbers = (torch.from_numpy(table), guided, torch.from_numpy(coefficients), average)
+        numbers = (_numbers(table), guided, _numbers(coefficients), average)
         out = cls.output("out", out, x, x.shape)
         if _torch.backend(x) not in _KERNELS or _needs_autograd(x) or _needs_autograd(prediction):
             result = reference.multiview_step(x, prediction, noise, *inverse, *numbers)

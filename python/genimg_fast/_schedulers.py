@@ -41,9 +41,9 @@ class Coefficients:
     quantile: float = 0.0
     is_noisy: bool = field(default=False, compare=False)
 
-    def numbers(self) -> np.ndarray:
+    def numbers(self) -> tuple[float, ...]:
         """Return what the kernels take (csrc/bindings/multiview.h)."""
-        return np.array([*list(vars(self).values())[:10]], np.float64)
+        return tuple(vars(self).values())[:10]
 
 
 def prepared(scheduler: Any, steps: int | None) -> Any:
@@ -53,8 +53,8 @@ def prepared(scheduler: Any, steps: int | None) -> Any:
     name = type(scheduler).__name__
     if name not in ACCEPTED:
         raise ValueError(
-            f"MultiViewStep: scheduler must be one of diffusers' {', '.join(ACCEPTED)} or its configuration, got {name}; "
-            "others run with gf.diffusion.MultiViewUNet"
+            f"MultiViewStep: scheduler must be one of diffusers' {', '.join(ACCEPTED)} or its configuration, got {name}"
+            "; others run with gf.diffusion.MultiViewUNet"
         )
     if steps is not None:
         scheduler = copy.deepcopy(scheduler)
@@ -92,7 +92,7 @@ def coefficients(scheduler: Any, t: float, *, eta: float = 0.0) -> Coefficients:
 
 
 def _ddpm(scheduler: Any, t: int) -> Coefficients:
-    """Return the step of Ho, Jain, Abbeel 2020, eq. 7, with a variance that is fixed or learned (Nichol 2021, eq. 15)."""
+    """Return the step of Ho, Jain, Abbeel 2020, eq. 7; a learned variance is that of Nichol & Dhariwal 2021, eq. 15."""
     config, before = scheduler.config, int(scheduler.previous_timestep(t))
     abar, abar_before = _alpha_bar(scheduler, t), 1.0 if before < 0 else _alpha_bar(scheduler, before)
     alpha = abar / abar_before
@@ -101,8 +101,8 @@ def _ddpm(scheduler: Any, t: int) -> Coefficients:
     kind = config.variance_type
     if kind not in ("fixed_small", "fixed_small_log", "fixed_large", "learned_range"):
         raise ValueError(
-            "MultiViewStep: scheduler's variance_type must be fixed_small, fixed_small_log, fixed_large or learned_range, "
-            f"got {kind!r}"
+            "MultiViewStep: scheduler's variance_type must be fixed_small, fixed_small_log, fixed_large or "
+            f"learned_range, got {kind!r}"
         )
     low, high = math.log(least) / 2, math.log(beta) / 2  # the learned variance v goes from -1 to 1 between these
     return Coefficients(
@@ -141,7 +141,7 @@ def _ddim(scheduler: Any, t: int, eta: float) -> Coefficients:
 
 
 def _flow(scheduler: Any, t: float) -> Coefficients:
-    """Return Euler's step along a flow x = (1 - sigma) x0 + sigma z (Lipman et al. 2023), whose velocity is predicted."""
+    """Return Euler's step along a flow x = (1 - sigma) x0 + sigma z (Lipman et al. 2023), whose velocity is known."""
     if getattr(scheduler.config, "stochastic_sampling", False):
         raise ValueError("MultiViewStep: scheduler's stochastic_sampling must be False, got True")
     index = int(np.abs(np.asarray(scheduler.timesteps.tolist()) - float(t)).argmin())
@@ -159,7 +159,8 @@ def _expected(config: Any, abar: float) -> tuple[float, float]:
     kinds = {"epsilon": (1 / signal, -noise / signal), "sample": (0.0, 1.0), "v_prediction": (signal, -noise)}
     if config.prediction_type not in kinds:
         raise ValueError(
-            f"MultiViewStep: scheduler's prediction_type must be one of {', '.join(kinds)}, got {config.prediction_type!r}"
+            f"MultiViewStep: scheduler's prediction_type must be one of {', '.join(kinds)}, got "
+            f"{config.prediction_type!r}"
         )
     return kinds[config.prediction_type]
 

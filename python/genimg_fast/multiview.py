@@ -6,7 +6,7 @@ and "Factorized diffusion", ECCV 2024.
 
 from __future__ import annotations
 
-import functools
+import math
 import sys
 import warnings
 from collections.abc import Sequence
@@ -120,60 +120,53 @@ def check_stack(prediction: Any, views: Views, guided: bool) -> None:
     ):
         return
     raise ValueError(
-        f"reduce_views: prediction must be ({'2 ' if guided else ''}V B, {channels} or {2 * channels}, {height}, {width})"
-        f" with V = {len(views)}, got {shape}"
+        f"reduce_views: prediction must be ({'2 ' if guided else ''}V B, {channels} or {2 * channels}, {height}, "
+        f"{width}) with V = {len(views)}, got {shape}"
     )
+
+
+Averaging = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
 def averaging(
     n: int, guidance: Guidance, weights: Sequence[float] | None, reduce: str, step: int | None, factorized: bool
-) -> np.ndarray:
-    """Return the guidance, the weights and the weights of the variance of n views, (3, n)."""
-    per_view = tuple(guidance) if isinstance(guidance, (Sequence, np.ndarray)) else guidance
-    given = None if weights is None else tuple(float(w) for w in weights)
+) -> Averaging:
+    """Return the guidance, the weights and the weights of the variance of n views."""
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"reduce_views: reduce must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduce!r}")
     if reduce == "mean" and factorized:
         warnings.warn("reduce_views: parts of factorized views are to be summed: reduce='sum'", stacklevel=3)
+    scales = _for_views("guidance", 1.0 if guidance is None else guidance, n)
     if reduce == "alternate":
         if step is None:
             raise ValueError("reduce_views: reduce='alternate' needs step, the number of the step, got None")
-        return _averaging(n, per_view, given, reduce, step % n)
-    return _averaging(n, per_view, given, reduce, 0)
-
-
-@functools.lru_cache(maxsize=1024)
-def _averaging(n: int, guidance: Any, weights: tuple[float, ...] | None, reduce: str, step: int) -> np.ndarray:
-    if reduce not in REDUCTIONS:
-        raise ValueError(f"reduce_views: reduce must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduce!r}")
-    table = np.ones((3, n))
-    table[0] = _for_views("guidance", 1.0 if guidance is None else guidance, n)
-    table[1:] = _for_views("weights", 1.0 if weights is None else weights, n)
-    if not np.isfinite(table).all():
-        raise ValueError(f"reduce_views: guidance and weights must be finite, got {guidance} and {weights}")
-    if reduce == "alternate":
-        table[1:] = np.arange(n) == step
-        return table
-    total = table[1].sum()
+        chosen = tuple(float(i == step % n) for i in range(n))
+        return scales, chosen, chosen
+    given = _for_views("weights", 1.0 if weights is None else weights, n)
+    total = sum(given)
     if total == 0:
         raise ValueError(f"reduce_views: weights must have a sum that is not 0, got {weights}")
-    table[2 if reduce == "sum" else slice(1, 3)] /= total
-    return table
+    shares = tuple(w / total for w in given)
+    return scales, given if reduce == "sum" else shares, shares
 
 
-def _for_views(name: str, value: Any, n: int) -> np.ndarray:
-    numbers = np.asarray(value, np.float64)
-    if numbers.shape not in ((), (n,)):
+def _for_views(name: str, value: Any, n: int) -> tuple[float, ...]:
+    numbers = (float(value),) * n if isinstance(value, (int, float)) else tuple(float(one) for one in value)
+    if len(numbers) != n:
         raise ValueError(f"reduce_views: {name} must be a number or one for each of {n} views, got {value}")
+    if not all(math.isfinite(one) for one in numbers):
+        raise ValueError(f"reduce_views: {name} must be finite, got {value}")
     return numbers
 
 
-def _turned_back(kind: Any, prediction: Any, views: Views, table: np.ndarray, guided: bool) -> Any:
+def _turned_back(kind: Any, prediction: Any, views: Views, table: Averaging, guided: bool) -> Any:
     """Return the views' guided predictions (V B, ...), those of views that are no permutations turned back."""
     channels = views.shape[0]
     stack = prediction.reshape(1 + guided, len(views), -1, *prediction.shape[1:])
     m, v = stack[-1, :, :, :channels], stack[-1, :, :, channels:]
     if guided:
         u = stack[0, :, :, :channels]
-        m = u + kind.like(table[0].reshape(-1, 1, 1, 1, 1), m) * (m - u)
+        m = u + kind.scales(table[0], m) * (m - u)
     m = kind.replace(m, {i: views[i].inverse(m[i]) for i in views.dense}, 0)
     if v.shape[2]:
         v = kind.replace(v, {i: views[i].variance(v[i]) for i in views.dense}, 0)
@@ -215,8 +208,8 @@ class _Arrays:
         return x.dtype.kind == "f" and x.dtype.itemsize in (2, 4, 8) and x.dtype.isnative
 
     @staticmethod
-    def like(numbers: np.ndarray, x: np.ndarray) -> np.ndarray:
-        return numbers.astype(x.dtype)
+    def scales(numbers: Sequence[float], x: np.ndarray) -> np.ndarray:
+        return np.array(numbers, x.dtype).reshape(-1, 1, 1, 1, 1)
 
     @staticmethod
     def replace(stack: np.ndarray, parts: dict[int, np.ndarray], axis: int) -> np.ndarray:
@@ -255,10 +248,10 @@ class _Arrays:
 
     @staticmethod
     def reduce(
-        prediction: np.ndarray, views: Views, table: np.ndarray, guided: bool, channels: int, outs: Any
+        prediction: np.ndarray, views: Views, table: Averaging, guided: bool, channels: int, outs: Any
     ) -> tuple[np.ndarray, Any]:
         plan = views.inverse_plan
-        _numpy.multiview_reduce(prediction, plan.rows, plan.tables, table, guided, *outs)
+        _numpy.multiview_reduce(prediction, plan.rows, plan.tables, np.array(table), guided, *outs)
         return outs
 
     @classmethod
@@ -268,15 +261,15 @@ class _Arrays:
         prediction: np.ndarray,
         noise: np.ndarray | None,
         views: Views,
-        table: np.ndarray,
+        table: Averaging,
         guided: bool,
-        coefficients: np.ndarray,
+        coefficients: tuple[float, ...],
         average: int,
         out: np.ndarray | None,
     ) -> np.ndarray:
         plan, out = views.inverse_plan, cls.output("out", out, x, x.shape)
         noise = None if noise is None else cls.contiguous(noise)
-        arguments = (plan.rows, plan.tables, table, guided, coefficients, average)
+        arguments = (plan.rows, plan.tables, np.array(table), guided, np.array(coefficients), average)
         _numpy.multiview_step(cls.contiguous(x), cls.contiguous(prediction), noise, *arguments, out)
         return out
 
