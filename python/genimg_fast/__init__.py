@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from genimg_fast.histogram import HistogramReference, match_histograms, sliced_wasserstein_loss
     from genimg_fast.steerable.freq import SteerablePyramidFreq
     from genimg_fast.steerable.space import SteerablePyramidSpace
-    from genimg_fast.views import Permute, View, Views, view
+    from genimg_fast.views import Permute, View, Views, check_view, view
 
 __version__: str = _numpy.version
 
@@ -37,6 +37,7 @@ _HOME = {
     "View": "views",
     "Views": "views",
     "build_info": "_build_info",
+    "check_view": "views",
     "gram_loss": "gram",
     "gram_matrix": "gram",
     "match_histograms": "histogram",
@@ -56,6 +57,7 @@ __all__ = [
     "View",
     "Views",
     "build_info",
+    "check_view",
     "distributed",
     "features",
     "get_num_threads",
