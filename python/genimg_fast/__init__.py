@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from genimg_fast.multiview import apply_views, reduce_views
     from genimg_fast.steerable.freq import SteerablePyramidFreq
     from genimg_fast.steerable.space import SteerablePyramidSpace
-    from genimg_fast.views import Permute, View, Views, view
+    from genimg_fast.views import Permute, View, Views, check_view, view
 
 __version__: str = _numpy.version
 
@@ -41,6 +41,7 @@ _HOME = {
     "Views": "views",
     "apply_views": "multiview",
     "build_info": "_build_info",
+    "check_view": "views",
     "gram_loss": "gram",
     "gram_matrix": "gram",
     "match_histograms": "histogram",
@@ -63,6 +64,7 @@ __all__ = [
     "Views",
     "apply_views",
     "build_info",
+    "check_view",
     "distributed",
     "features",
     "get_num_threads",

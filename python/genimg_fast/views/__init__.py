@@ -4,8 +4,9 @@ D. Geng, I. Park, A. Owens, "Visual Anagrams: Generating Multi-View Optical Illu
 """
 
 from genimg_fast.views._bound import BoundView
+from genimg_fast.views._check import ViewReport, check_view
 from genimg_fast.views._plan import Plan
 from genimg_fast.views._view import CATALOG, Permute, View, view
 from genimg_fast.views._views import Views
 
-__all__ = ["CATALOG", "BoundView", "Permute", "Plan", "View", "Views", "view"]
+__all__ = ["CATALOG", "BoundView", "Permute", "Plan", "View", "ViewReport", "Views", "check_view", "view"]

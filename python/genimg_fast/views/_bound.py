@@ -34,7 +34,27 @@ class Constant:
             return self.values if is_index else self.values.astype(x.dtype)
         import torch
 
-        return torch.from_numpy(self.values).to(x.device, None if is_index else x.dtype)
+        with torch.inference_mode(False):  # what is kept may be asked for a gradient later
+            return torch.from_numpy(self.values).to(x.device, None if is_index else x.dtype)
+
+
+def as_array(values: Any) -> np.ndarray:
+    """Return numbers in any container as an array."""
+    return np.asarray(values.detach().cpu() if is_tensor(values) else values)
+
+
+def along_axes(rows: np.ndarray, columns: np.ndarray) -> Callable[[Planes], Planes]:
+    """Return the map patch -> rows @ patch @ columns.T of all patches, as large as the two square matrices."""
+    left, right = Constant(np.ascontiguousarray(rows)), Constant(np.ascontiguousarray(columns.T))
+    height, width = len(rows), len(columns)
+
+    def run(x: Planes) -> Planes:
+        h, w = x.shape[-2:]
+        down = left.like(x) @ x.reshape(*x.shape[:-2], h // height, height, w)
+        across = down.reshape(*x.shape[:-1], w // width, width) @ right.like(x)
+        return across.reshape(x.shape)
+
+    return run
 
 
 class BoundView(ABC):
@@ -44,13 +64,13 @@ class BoundView(ABC):
         name: What it was asked for as.
         shape: (C, H, W).
         row: Its row of a plan, if it is a signed permutation; else None.
-        is_orthogonal: White noise stays white: the inverse is exact.
+        is_orthogonal: White noise stays white. None: not known.
         is_component: The parts of a picture that this view and others make are summed (Factorized Diffusion, Geng, Park
             & Owens, ECCV 2024), not averaged.
     """
 
     row: Row | None = None
-    is_orthogonal = True
+    is_orthogonal: bool | None = True
     is_component = False
 
     def __init__(self, name: str, shape: Shape) -> None:
@@ -159,7 +179,7 @@ class Linear(BoundView):
         forward: Callable[[Planes], Planes],
         backward: Callable[[Planes], Planes],
         *,
-        is_orthogonal: bool = False,
+        is_orthogonal: bool | None = False,
         is_component: bool = False,
     ) -> None:
         super().__init__(name, shape)
@@ -188,7 +208,8 @@ class Chain(BoundView):
     def __init__(self, name: str, shape: Shape, parts: Sequence[BoundView]) -> None:
         super().__init__(name, shape)
         self.parts = tuple(parts)
-        self.is_orthogonal = all(part.is_orthogonal for part in parts)
+        known = {part.is_orthogonal for part in parts}
+        self.is_orthogonal = next((answer for answer in (False, None) if answer in known), True)
         self.is_component = any(part.is_component for part in parts)
 
     def _apply(self, x: Planes) -> Planes:
@@ -216,6 +237,7 @@ def chain(name: str, shape: Shape, parts: Sequence[BoundView]) -> BoundView:
             part = Permutation(name, shape, row)
         joined.append(part)
     kept = [part for part in joined if part.row is None or not part.row.is_identity] or joined[:1]
-    if len(kept) > 1 or kept[0].row is None:
+    if len(kept) > 1:
         return Chain(name, shape, kept)
-    return Permutation(name, shape, kept[0].row)
+    kept[0].name = name
+    return kept[0]

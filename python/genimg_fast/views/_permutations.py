@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genimg_fast._arguments import integer
+from genimg_fast.views._jigsaw import jigsaw_sources
 from genimg_fast.views._plan import CIRCLE, HINGE, Row, Shape, affine, roll, stored
 
 
@@ -91,6 +92,12 @@ def patch_permute(shape: Shape, *, n_patches: int = 8, patch: int | None = None,
     return stored(shuffled.reshape(rows, columns, height // rows, width // columns).swapaxes(1, 2))
 
 
+def jigsaw(shape: Shape, *, n_pieces: int = 4, seed: int = 0) -> Row:
+    """Pieces of a puzzle, n_pieces along the shorter side, moved and turned to where they fit; leftover pixels stay."""
+    _, height, width = shape
+    return stored(jigsaw_sources(height, width, integer("n_pieces", n_pieces, 1), integer("seed", seed, 0)))
+
+
 def inner_circle(shape: Shape) -> Row:
     """A half turn inside a circle of 3/4 of the shorter side; the rest stays."""
     return Row(CIRCLE, (min(shape[1:]),))
@@ -128,6 +135,7 @@ PERMUTATIONS: dict[str, Callable[..., Any]] = {
         skew,
         patch_permute,
         pixel_permute,
+        jigsaw,
         inner_circle,
         square_hinge,
         negate,

@@ -7,15 +7,18 @@ the channels; a `Plan` holds several rows as two arrays. What the kinds mean is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._arguments import integer
 
 Shape = tuple[int, int, int]
+
+MAX_PIXELS = 1 << 31  # sources are 32-bit integers
 
 AFFINE, ROLL, CIRCLE, HINGE, STORED = range(5)
 ROW_SIZE = 12
@@ -59,6 +62,22 @@ class Row:
     @property
     def is_identity(self) -> bool:
         return self.keeps_pixels and self.channels is None
+
+
+def checked_shape(shape: Any) -> Shape:
+    """Return the shape of pictures as three integers.
+
+    Raises:
+        TypeError: Sides that are no integers.
+        ValueError: Not (C, H, W), a side below 1, or `MAX_PIXELS` or more.
+    """
+    sides = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    if len(sides) != 3:
+        raise ValueError(f"shape must be (C, H, W), got {shape!r}")
+    channels, height, width = (integer("shape", side, 1) for side in sides)
+    if height * width >= MAX_PIXELS:
+        raise ValueError(f"shape must have fewer than {MAX_PIXELS} pixels, got {height}x{width}")
+    return channels, height, width
 
 
 def affine(*parameters: int) -> Row:

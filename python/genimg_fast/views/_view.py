@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from genimg_fast.views._bound import BoundView, Linear, Permutation, Planes, chain
+from genimg_fast.views._bound import BoundView, Linear, Permutation, Planes, as_array, chain
+from genimg_fast.views._filters import COMPONENTS, INTERPOLATING
+from genimg_fast.views._orthogonal import ORTHOGONAL
 from genimg_fast.views._permutations import PERMUTATIONS
-from genimg_fast.views._plan import Row, Shape, stored
+from genimg_fast.views._plan import Row, Shape, checked_shape, stored
 
-CATALOG: dict[str, Callable[..., Any]] = {**PERMUTATIONS}
+CATALOG: dict[str, Callable[..., Any]] = {**PERMUTATIONS, **ORTHOGONAL, **INTERPOLATING, **COMPONENTS}
 
 
 class View(ABC):
     """A view of pictures of any shape that it fits. ``a @ b`` is the view of x -> a(b(x)); either may be a name."""
 
-    @abstractmethod
-    def bind(self, shape: Shape) -> BoundView:
+    def bind(self, shape: Sequence[int]) -> BoundView:
         """Return the view of pictures (C, H, W).
 
         Raises:
+            TypeError: Sides that are no integers.
             ValueError: It is not defined for this shape, or a parameter is wrong.
         """
+        return self._bind(checked_shape(shape))
+
+    @abstractmethod
+    def _bind(self, shape: Shape) -> BoundView: ...
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -63,7 +69,7 @@ class Named(View):
     def __init__(self, name: str, parameters: dict[str, Any]) -> None:
         self.name, self.parameters = name, parameters
 
-    def bind(self, shape: Shape) -> BoundView:
+    def _bind(self, shape: Shape) -> BoundView:
         made = CATALOG[self.name](shape, **self.parameters)
         if isinstance(made, Row):
             return Permutation(str(self), shape, made)
@@ -91,7 +97,7 @@ class Permute(View):
     """
 
     def __init__(self, index: Any) -> None:
-        values = np.asarray(index.cpu() if hasattr(index, "cpu") else index)
+        values = as_array(index)
         if values.dtype.kind not in "iu":
             raise TypeError(f"Permute: index must hold integers, got {values.dtype}")
         if values.ndim not in (1, 2) or values.size == 0:
@@ -100,7 +106,7 @@ class Permute(View):
         self.index = values.astype(np.int64)
         self.index.setflags(write=False)
 
-    def bind(self, shape: Shape) -> BoundView:
+    def _bind(self, shape: Shape) -> BoundView:
         if self.index.shape not in (shape[1:], (shape[1] * shape[2],)):
             raise ValueError(f"Permute: index must be of the pixels {shape[1:]}, got the shape {self.index.shape}")
         return Permutation(str(self), shape, stored(self.index))
@@ -121,8 +127,8 @@ class Composition(View):
             part for view in (outer, inner) for part in (view.parts if isinstance(view, Composition) else (view,))
         )
 
-    def bind(self, shape: Shape) -> BoundView:
-        return chain(str(self), shape, [part.bind(shape) for part in self.parts])
+    def _bind(self, shape: Shape) -> BoundView:
+        return chain(str(self), shape, [part._bind(shape) for part in self.parts])
 
     def __str__(self) -> str:
         return " @ ".join(map(str, self.parts))
@@ -138,11 +144,13 @@ class Custom(View):
     def __init__(self, instance: Any) -> None:
         self.instance = instance
 
-    def bind(self, shape: Shape) -> BoundView:
-        return Linear(str(self), shape, self.instance.apply, self.instance.inverse)
+    def _bind(self, shape: Shape) -> BoundView:
+        orthogonal = getattr(self.instance, "is_orthogonal", None)
+        return Linear(str(self), shape, self.instance.apply, self.instance.inverse, is_orthogonal=orthogonal)
 
     def __str__(self) -> str:
-        return type(self.instance).__name__
+        described = type(self.instance).__str__ is not object.__str__
+        return str(self.instance) if described else type(self.instance).__name__
 
     @property
     def _key(self) -> tuple[Any, ...]:
@@ -174,7 +182,8 @@ def view(name: str, **parameters: Any) -> View:
     for parameter in accepted:
         if parameter.default is parameter.empty and parameter.name not in parameters:
             raise ValueError(f"view {name!r} needs {parameter.name}: gf.view({name!r}, {parameter.name}=...)")
-    return Named(name, parameters)
+    defaults = {parameter.name: parameter.default for parameter in accepted}
+    return Named(name, {key: value for key, value in parameters.items() if not _is_default(value, defaults[key])})
 
 
 def as_view(entry: Any) -> View:
@@ -213,6 +222,10 @@ def _check_permutation(index: np.ndarray) -> None:
         )
 
 
+def _is_default(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(default, (int, float)) and np.isscalar(value) and value == default)
+
+
 def _described(value: Any) -> str:
     if hasattr(value, "shape"):
         return f"<{'x'.join(map(str, value.shape))}>"
@@ -220,5 +233,5 @@ def _described(value: Any) -> str:
 
 
 def _comparable(value: Any) -> Any:
-    array = np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+    array = as_array(value)
     return array.shape, array.tobytes()
