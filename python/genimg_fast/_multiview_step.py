@@ -20,8 +20,9 @@ class MultiViewStep:
     Args:
         views: The views.
         scheduler: A ``DDPMScheduler``, ``DDIMScheduler`` or ``FlowMatchEulerDiscreteScheduler`` of diffusers with its
-            timesteps set, or one's configuration (a mapping with ``"_class_name"``). All their kinds of prediction
-            (epsilon, sample, v_prediction, flow), clipping, dynamic thresholds, fixed variances and the learned range.
+            timesteps set, or the configuration of any of diffusers', which runs as the one of these that is closest (of
+            DDPM's as DDPM, of other diffusions as DDIM). All their kinds of prediction (epsilon, sample, v_prediction,
+            flow), clipping, dynamic thresholds, fixed variances and the learned range.
         guidance: As for `reduce_views`; None: none. Or a function of the step's number and timestep that gives it.
         weights, reduce: As for `reduce_views`; ``"alternate"`` goes on with each step.
         average: What is averaged over the views: ``"noise"`` (whatever the model predicts), ``"x0"`` (the clean

@@ -215,7 +215,7 @@ class Tensors:
         out: Tensor | None,
     ) -> Tensor:
         inverse = views.on(x.device)[1]
-        numbers = (_numbers(table), guided, _numbers(coefficients), average)
+        numbers: tuple[Any, ...] = (_numbers(table), guided, _numbers(coefficients), average)
         out = cls.output("out", out, x, x.shape)
         if _torch.backend(x) not in _KERNELS or _needs_autograd(x) or _needs_autograd(prediction):
             result = reference.multiview_step(x, prediction, noise, *inverse, *numbers)

@@ -76,3 +76,25 @@ def gram_apply(
 
 # multiview
 def view_sources(row: Array, tables: Array, height: int, width: int) -> Array: ...
+def multiview_apply(x: Array, rows: Array, tables: Array, copies: int, out: Array) -> None: ...
+def multiview_reduce(
+    prediction: Array,
+    rows: Array,
+    tables: Array,
+    weights: Array,
+    guided: bool,
+    noise: Array,
+    variance: Array | None,
+) -> None: ...
+def multiview_step(
+    x: Array,
+    prediction: Array,
+    noise: Array | None,
+    rows: Array,
+    tables: Array,
+    weights: Array,
+    guided: bool,
+    coefficients: Array,
+    average: int,
+    out: Array,
+) -> None: ...

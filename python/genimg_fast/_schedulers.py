@@ -54,7 +54,7 @@ def prepared(scheduler: Any, steps: int | None) -> Any:
     if name not in ACCEPTED:
         raise ValueError(
             f"MultiViewStep: scheduler must be one of diffusers' {', '.join(ACCEPTED)} or its configuration, got {name}"
-            "; others run with gf.diffusion.MultiViewUNet"
+            "; with its configuration it runs as DDIM, and with gf.diffusion.MultiViewUNet as it is"
         )
     if steps is not None:
         scheduler = copy.deepcopy(scheduler)
@@ -73,8 +73,20 @@ def _from_config(config: Mapping[str, Any]) -> Any:
         ) from error
     name = config.get("_class_name")
     if name not in ACCEPTED:
-        raise ValueError(f"MultiViewStep: scheduler['_class_name'] must be one of {', '.join(ACCEPTED)}, got {name!r}")
+        name = _closest(config)
     return getattr(diffusers, name).from_config(config)
+
+
+def _closest(config: Mapping[str, Any]) -> str:
+    """Return which sampler the noise of another scheduler's configuration is taken away by."""
+    if "base_shift" in config or config.get("prediction_type") == "flow_prediction":
+        return "FlowMatchEulerDiscreteScheduler"
+    if "beta_schedule" not in config:
+        raise ValueError(
+            f"MultiViewStep: scheduler must be a configuration of diffusers with a beta_schedule, got {dict(config)}"
+        )
+    is_ddpm = "variance_type" in config and "set_alpha_to_one" not in config
+    return "DDPMScheduler" if is_ddpm else "DDIMScheduler"
 
 
 def coefficients(scheduler: Any, t: float, *, eta: float = 0.0) -> Coefficients:

@@ -68,9 +68,7 @@ def test_reductions_and_weights(device):
     check(gf.reduce_views(on, views, 3.0, weights), weighted[0] / 8, weighted[1] / 8)
     check(gf.reduce_views(on, views, 3.0, weights, "sum"), weighted[0], weighted[1] / 8)
     for step in range(4):
-        check(
-            gf.reduce_views(on, views, 3.0, reduce="alternate", step=step), noises[step % 3], variances[step % 3]
-        )
+        check(gf.reduce_views(on, views, 3.0, reduce="alternate", step=step), noises[step % 3], variances[step % 3])
 
 
 def test_alternate_does_not_read_the_other_views(device):
