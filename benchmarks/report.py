@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-FAMILIES = ("steerable_freq", "steerable_space", "histogram", "gram", "heeger_bergen", "cnn_texture", "tiling")
+FAMILIES = (
+    "steerable_freq",
+    "steerable_space",
+    "histogram",
+    "gram",
+    "multiview",
+    "heeger_bergen",
+    "cnn_texture",
+    "tiling",
+)
 PEERS = ("torch", "numpy", "plenoptic", "pyrtools", "scikit-image", "kornia")
 
 

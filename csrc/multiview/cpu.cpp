@@ -31,13 +31,21 @@ FindSources find_sources() { return GENIMG_OF_LEVEL(find_sources); }
 
 namespace {
 
+bool all_by_rows(const Views& views) {
+  return std::all_of(views.view, views.view + views.count, [](const View& view) { return is_by_rows(view); });
+}
+
+// The rows of all views follow each other as the pixels within them do.
+bool all_in_runs(const Views& views) {
+  return std::all_of(views.view, views.view + views.count,
+                     [](const View& view) { return is_by_rows(view) && view.p[0] == view.p[4]; });
+}
+
 // Tiles of a picture, by its shape and the views alone: whole rows where all views move rows, else narrow strips, so
 // that what a turned view or one of rolled columns reads stays in the nearest cache.
 struct Tiling {
   Tiling(const Shape& shape, const Views& views) : shape_(shape) {
-    bool by_rows = true;
-    for (int i = 0; i < views.count; ++i) by_rows = by_rows && is_by_rows(views.view[i]);
-    columns = std::min<int32_t>(shape.width, by_rows ? 1024 : 32);
+    columns = std::min<int32_t>(shape.width, all_by_rows(views) ? 1024 : 32);
     rows = std::min<int32_t>(shape.height, std::max<int32_t>(1, kTilePixels / columns));
     across_ = (shape.width + columns - 1) / columns;
     per_plane = across_ * ((shape.height + rows - 1) / rows);
@@ -129,6 +137,26 @@ class Stack {
     const int64_t from = channel_source(views_.view[view], static_cast<int32_t>(channel)) + shape_.channels;
     kernels<T>().add(gathers.of(view), nullptr, plane(prediction_.is_guided, view, image, from), R(0), weight, is_first,
                      sums);
+  }
+
+  // The views that weigh anything, at a pixel of one channel, for step_rows; returns how many.
+  int rows_at(int64_t image, int64_t channel, int32_t y, int32_t x, bool learns,
+              typename Kernels<T>::RowView* rows) const {
+    int count = 0;
+    for (int i = 0; i < views_.count; ++i) {
+      if (prediction_.weight[i] == 0 && prediction_.variance_weight[i] == 0) continue;
+      const View& v = views_.view[i];
+      const int32_t c = static_cast<int32_t>(channel), from = channel_source(v, c);
+      const int64_t at = affine_source(v.p, y, x, shape_.width);
+      rows[count++] = {prediction_.is_guided ? plane(0, i, image, from) + at : nullptr,
+                       plane(prediction_.is_guided, i, image, from) + at,
+                       learns ? plane(prediction_.is_guided, i, image, from + shape_.channels) + at : nullptr,
+                       R(prediction_.guidance[i]),
+                       R(prediction_.weight[i]) * R(channel_sign(v, c)),
+                       R(prediction_.variance_weight[i]),
+                       v.p[4] < 0};
+    }
+    return count;
   }
 
   // The weighted sums over the views.
@@ -319,6 +347,7 @@ class Stepper {
   void run(const T* noise, T* out, const Executor& executor) {
     const bool learns = prediction_.has_variance && noise != nullptr;
     find_limits(executor);
+    if (!is_apart() && all_by_rows(inverse_)) return run_by_rows(learns, noise, out, executor);
     for_each_tile(shape_, inverse_, stack_.planes_read(), executor,
                   [&](int64_t image, const Tile& tile, const Gathers& gathers) {
                     Buffer<R> m, x0, variance;
@@ -352,6 +381,22 @@ class Stepper {
   static Step<R> converted(const Step<double>& k) {
     return {R(k.x0_from_x), R(k.x0_from_m), R(k.from_x),        R(k.from_x0),
             R(k.from_m),    R(k.deviation), R(k.log_deviation), R(k.log_slope)};
+  }
+
+  // Without sums in memory: all views of a row at once.
+  void run_by_rows(bool learns, const T* noise, T* out, const Executor& executor) const {
+    for_each_tile(
+        shape_, inverse_, stack_.planes_read(), executor, [&](int64_t image, const Tile& tile, const Gathers&) {
+          const Limit limit = limit_of(sampling_.clipping, quantile(0, image));
+          typename Kernels<T>::RowView rows[kMaxViews];
+          for (int64_t c = 0; c < shape_.channels; ++c)
+            for (int32_t y = tile.y; y < tile.y + tile.rows; ++y) {
+              const int count = stack_.rows_at(image, c, y, tile.x, learns, rows);
+              const int64_t at = (image * shape_.channels + c) * shape_.pixels() + int64_t{y} * shape_.width + tile.x;
+              kernels<T>().step_rows(step_, rows, count, x_ + at, noise == nullptr ? nullptr : noise + at,
+                                     R(limit.limit), R(limit.scale), int64_t{together} * tile.columns, out + at);
+            }
+        });
   }
 
   // Each view's clean picture is clipped by itself.

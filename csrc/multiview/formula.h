@@ -85,28 +85,30 @@ GENIMG_HD int32_t channel_sign(const View& view, int32_t channel) {
 
 // ---- a step
 
-// e^x. For float a polynomial that vectorises and has the same bits everywhere: x = n ln 2 + r, |r| <= ln 2 / 2; error
-// under 2 units of the last place. Below -87.3 it is 0, above 88.7 infinity.
-GENIMG_HD float exponential(float x) {
-  const float shifted = x * 1.44269504f + 12582912.0f;  // 1.5 * 2^23: the sum's last bits are the nearest integer
-  const float n = shifted - 12582912.0f;
-  const float r = (x - n * 0.693145752f) - n * 1.42860677e-6f;
-  float sum = 1.38888889e-3f;
-  sum = sum * r + 8.33333333e-3f;
+// e^x by a polynomial that has the same bits everywhere: x = n ln 2 + r, |r| <= ln 2 / 2; error under 2 units of the
+// last place. Beyond -87.3 and 88.3 it stays what it is there: 1.2e-38 and 2.2e38. V: float, or a vector of it, and U
+// the integers of its bits.
+template <typename U, typename V>
+GENIMG_HD V exponential_as(V x) {
+  const V high = V{} + 88.3f, low = V{} - 87.3f, magic = V{} + 12582912.0f;
+  const V below = x > high ? high : x, inside = below < low ? low : below;
+  const V shifted = inside * 1.44269504f + magic;  // 1.5 * 2^23: the sum's last bits are the nearest integer
+  const V n = shifted - magic;
+  const V r = (inside - n * 0.693145752f) - n * 1.42860677e-6f;
+  V sum = r * 1.38888889e-3f + 8.33333333e-3f;
   sum = sum * r + 4.16666667e-2f;
   sum = sum * r + 1.66666667e-1f;
   sum = sum * r + 0.5f;
   sum = sum * r + 1.0f;
   sum = sum * r + 1.0f;
-  // Two factors, because 2^128 is no float although the product may be one.
-  const int32_t power = static_cast<int32_t>(bits_of_float(shifted) - bits_of_float(12582912.0f));
-  const int32_t half = power >> 1;
-  const float a = float_of_bits(static_cast<uint32_t>(half + 127) << 23);
-  const float b = float_of_bits(static_cast<uint32_t>(power - half + 127) << 23);
-  const float in_range = sum * a * b;
-  const float above = x > 88.72f ? float_of_bits(0x7f800000u) : in_range;
-  return x < -87.3f ? 0.0f : above;
+  U power, bits;
+  __builtin_memcpy(&power, &shifted, sizeof power);
+  __builtin_memcpy(&bits, &sum, sizeof bits);
+  bits += power << 23;  // times 2^n
+  __builtin_memcpy(&sum, &bits, sizeof bits);
+  return sum;
 }
+GENIMG_HD float exponential(float x) { return exponential_as<uint32_t>(x); }
 GENIMG_HD double exponential(double x) { return __builtin_exp(x); }
 
 // The model's guided prediction: u + g (c - u). V: R, or a vector of it.
@@ -118,7 +120,7 @@ GENIMG_HD V guided(V unconditional, V conditional, R guidance) {
 // One step of a sampler, whatever its scheduler and the model's kind of prediction m: with x0 = clip(x0_from_x x +
 // x0_from_m m), the clean picture it expects,
 //   x' = from_x x + from_x0 x0 + from_m m + deviation z, deviation = deviation or exp(log_deviation + log_slope v)
-// with the learned variance v.
+// with the learned variance v. V: R, or a vector of it.
 template <typename R>
 struct Step {
   R x0_from_x, x0_from_m;
@@ -126,15 +128,15 @@ struct Step {
   R deviation, log_deviation, log_slope;
 };
 
-template <typename R>
-GENIMG_HD R expected(const Step<R>& k, R x, R m) {
+template <typename R, typename V>
+GENIMG_HD V expected(const Step<R>& k, V x, V m) {
   return k.x0_from_x * x + k.x0_from_m * m;
 }
 
 // limit: at most so large; then times scale. NaN stays.
-template <typename R>
-GENIMG_HD R clipped(R x0, R limit, R scale) {
-  const R above = x0 > limit ? limit : x0;
+template <typename V>
+GENIMG_HD V clipped(V x0, V limit, V scale) {
+  const V above = x0 > limit ? limit : x0;
   return (above < -limit ? -limit : above) * scale;
 }
 
@@ -143,8 +145,8 @@ GENIMG_HD R learned_deviation(const Step<R>& k, R v) {
   return exponential(k.log_deviation + k.log_slope * v);
 }
 
-template <typename R>
-GENIMG_HD R previous(const Step<R>& k, R x, R m, R x0, R noise) {
+template <typename R, typename V>
+GENIMG_HD V previous(const Step<R>& k, V x, V m, V x0, V noise) {
   return k.from_x * x + k.from_x0 * x0 + k.from_m * m + noise;
 }
 

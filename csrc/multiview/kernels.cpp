@@ -345,6 +345,99 @@ void finish(const Step<R>& step, const typename Kernels<T>::Rows& given, R limit
   write_expected<T>(k, rows, limit, scale, n, [=](int64_t i) { return k.deviation * Real<T>::from(noise[i]); });
 }
 
+GENIMG_HD f32v exponentials(f32v x) { return exponential_as<u32v>(x); }
+GENIMG_HD f64v exponentials(f64v x) {
+  for (int k = 0; k < Vector<double>::lanes; ++k) x[k] = exponential(x[k]);
+  return x;
+}
+
+// Sums over the views of `vectors` vectors of pixels from j on: in registers, so that nothing is written but the
+// result.
+template <int direction, bool is_guided, bool learns, int vectors, typename RowView, typename V>
+GENIMG_HD void add_view(const RowView& view, int64_t j, int64_t ahead, V (&m)[vectors], V (&variance)[vectors]) {
+  constexpr int n = sizeof(V) / sizeof(V{}[0]);
+#pragma GCC unroll 4
+  for (int k = 0; k < vectors; ++k) {
+    const int64_t at = direction * (j + k * n);
+    fetch(view.c + at + direction * ahead);
+    if constexpr (is_guided) {
+      fetch(view.u + at + direction * ahead);
+      m[k] += view.weight * guided(reals<direction>(view.u + at), reals<direction>(view.c + at), view.guidance);
+    } else {
+      m[k] += view.weight * reals<direction>(view.c + at);
+    }
+    if constexpr (learns) {
+      fetch(view.variance + at + direction * ahead);
+      variance[k] += view.variance_weight * reals<direction>(view.variance + at);
+    }
+  }
+}
+
+template <bool is_guided, bool learns, int vectors, typename T, typename R>
+GENIMG_HD void step_block(const Step<R>& k, const typename Kernels<T>::RowView* views, int count, const T* x,
+                          const T* noise, VectorOf<R> limit, VectorOf<R> scale, int64_t j, int64_t ahead, T* out) {
+  using V = VectorOf<R>;
+  constexpr int n = Vector<R>::lanes;
+  V m[vectors] = {}, variance[vectors] = {};
+  for (int i = 0; i < count; ++i) {
+    if (views[i].is_reversed)
+      add_view<-1, is_guided, learns>(views[i], j, ahead, m, variance);
+    else
+      add_view<1, is_guided, learns>(views[i], j, ahead, m, variance);
+  }
+#pragma GCC unroll 4
+  for (int q = 0; q < vectors; ++q) {
+    const int64_t at = j + q * n;
+    fetch(x + at + ahead);
+    fetch(noise + at + ahead);
+    const V here = reals<1>(x + at), x0 = clipped(expected(k, here, m[q]), limit, scale);
+    V deviation = V{} + k.deviation;
+    if constexpr (learns) deviation = exponentials(k.log_deviation + k.log_slope * variance[q]);
+    Store<T>::put_vector(out + at, previous(k, here, m[q], x0, deviation * reals<1>(noise + at)));
+  }
+}
+
+template <bool is_guided, bool learns, typename T, typename R>
+void step_rows_as(const Step<R>& k, const typename Kernels<T>::RowView* views, int count, const T* x, const T* noise,
+                  R limit, R scale, int64_t n, T* out) {
+  constexpr int lanes = Vector<R>::lanes, vectors = 4;
+  const VectorOf<R> limits = VectorOf<R>{} + limit, scales = VectorOf<R>{} + scale;
+  int64_t j = 0;
+  for (; j + vectors * lanes <= n; j += vectors * lanes)
+    step_block<is_guided, learns, vectors>(k, views, count, x, noise, limits, scales, j, n, out);
+  for (; j < n; ++j) {
+    R m = 0, variance = 0;
+    for (int i = 0; i < count; ++i) {
+      const auto& view = views[i];
+      const int64_t at = view.is_reversed ? -j : j;
+      const R c = Real<T>::from(view.c[at]);
+      if constexpr (is_guided)
+        m += view.weight * guided(Real<T>::from(view.u[at]), c, view.guidance);
+      else
+        m += view.weight * c;
+      if constexpr (learns) variance += view.variance_weight * Real<T>::from(view.variance[at]);
+    }
+    const R here = Real<T>::from(x[j]), x0 = clipped(expected(k, here, m), limit, scale);
+    const R deviation = learns ? learned_deviation(k, variance) : k.deviation;
+    out[j] = Real<T>::to(previous(k, here, m, x0, deviation * Real<T>::from(noise[j])));
+  }
+}
+
+template <typename T, typename R>
+void step_rows(const Step<R>& step, const typename Kernels<T>::RowView* views, int count, const T* x, const T* noise,
+               R limit, R scale, int64_t n, T* out) {
+  Step<R> k = step;
+  const bool is_guided = views[0].u != nullptr, learns = views[0].variance != nullptr;
+  if (noise == nullptr) {  // anything, 0 times
+    noise = x;
+    k.deviation = 0;
+  }
+  if (is_guided && learns) return step_rows_as<true, true>(k, views, count, x, noise, limit, scale, n, out);
+  if (is_guided) return step_rows_as<true, false>(k, views, count, x, noise, limit, scale, n, out);
+  if (learns) return step_rows_as<false, true>(k, views, count, x, noise, limit, scale, n, out);
+  step_rows_as<false, false>(k, views, count, x, noise, limit, scale, n, out);
+}
+
 template <typename T, typename R>
 void convert(const R* from, int64_t n, T* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = Real<T>::to(from[i]);
@@ -353,7 +446,8 @@ void convert(const R* from, int64_t n, T* to) {
 template <typename T>
 constexpr Kernels<T> table() {
   using R = typename Real<T>::type;
-  return {&copy<T>, &finish_streams, &add<T, R>, &add_expected<T, R>, &add_deviation<R>, &finish<T, R>, &convert<T, R>};
+  return {&copy<T>,          &finish_streams, &add<T, R>,       &add_expected<T, R>,
+          &add_deviation<R>, &finish<T, R>,   &step_rows<T, R>, &convert<T, R>};
 }
 
 }  // namespace

@@ -44,6 +44,15 @@ struct Kernels {
     T* out;
   };
   void (*finish)(const Step<R>& k, const Rows& rows, R limit, R scale, int64_t n);
+  // The whole step at once where all views move rows: n pixels of a row, which each view has from its pointers on,
+  // forwards or backwards. u null: no guidance; variance null: none is learned, or no noise added.
+  struct RowView {
+    const T *u, *c, *variance;
+    R guidance, weight, variance_weight;
+    bool is_reversed;
+  };
+  void (*step_rows)(const Step<R>& k, const RowView* views, int count, const T* x, const T* noise, R limit, R scale,
+                    int64_t n, T* out);
   void (*convert)(const R* from, int64_t n, T* to);
 };
 
