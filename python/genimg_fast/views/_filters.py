@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast._arguments import integer, positive
+from genimg_fast._arguments import choice, integer, positive
 from genimg_fast.views._bound import Constant, Linear, Planes, along_axes, as_array
 from genimg_fast.views._plan import Shape
 
@@ -24,10 +24,15 @@ Filter = Callable[[Planes], Planes]
 # ---- Views that interpolate -----------------------------------------------------------------------------------------
 
 
-def rotate(shape: Shape, *, degrees: float, circle: bool = False) -> Linear:
-    """A turn counterclockwise, bilinear; what comes from outside is 0. circle: pixels outside the circle stay."""
+def rotate(shape: Shape, *, degrees: float, interpolation: str = "bilinear", circle: bool = False) -> Linear:
+    """A turn counterclockwise, "bilinear" or by the "nearest" pixel; its inverse is the turn back.
+
+    What comes from outside is 0. circle: only the inside of the largest circle is turned, and the rest stays.
+    """
+    choice("interpolation", interpolation, ("bilinear", "nearest"))
     angle = math.radians(_finite("degrees", degrees))
-    there, back = (_resample(*_turned_grid(shape, a, circle), shape) for a in (angle, -angle))
+    grids = (_turned_grid(shape, a, circle) for a in (angle, -angle))
+    there, back = (_resample(np.rint(grid) if interpolation == "nearest" else grid, shape) for grid in grids)
     return Linear("rotate", shape, there, back)
 
 
@@ -39,7 +44,7 @@ def warp(shape: Shape, *, flow: Any) -> Linear:
     if not np.isfinite(field).all():
         raise ValueError("view 'warp': flow must be finite, got NaN or infinity")
     grid = np.indices(shape[1:], dtype=np.float64)
-    there, back = (_resample(*points, shape) for points in (grid + field, _inverse_warp(grid, field)))
+    there, back = (_resample(points, shape) for points in (grid + field, _inverse_warp(grid, field)))
     return Linear("warp", shape, there, back)
 
 
@@ -89,12 +94,13 @@ def band_high(shape: Shape, *, sigma_low: float = 4.0, sigma_high: float = 1.0) 
 
 def grey(shape: Shape) -> Linear:
     """The mean of the channels."""
-    return _component("grey", shape, lambda x: _mean(x) + 0 * x)
+    return _component("grey", shape, _channel_mean(shape))
 
 
 def colour(shape: Shape) -> Linear:
     """What differs from the mean of the channels."""
-    return _component("colour", shape, lambda x: x - _mean(x))
+    mean = _channel_mean(shape)
+    return _component("colour", shape, lambda x: x - mean(x))
 
 
 def motion_blur_part(shape: Shape, *, length: int = 9, degrees: float = 0.0) -> Linear:
@@ -133,8 +139,14 @@ def _component(name: str, shape: Shape, part: Filter) -> Linear:
 # ---- Filters --------------------------------------------------------------------------------------------------------
 
 
-def _mean(x: Planes) -> Planes:
-    return x.mean(-3)[..., None, :, :]
+def _channel_mean(shape: Shape) -> Filter:
+    """Return the mean of the channels, in all of them."""
+    means = Constant(np.full((shape[0], shape[0]), 1 / shape[0]))
+
+    def run(x: Planes) -> Planes:
+        return (means.like(x) @ x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])).reshape(x.shape)
+
+    return run
 
 
 def _gaussian(shape: Shape, sigma: float, name: str = "sigma") -> Filter:
@@ -183,10 +195,10 @@ def _mirrored(index: np.ndarray, side: int) -> np.ndarray:
     return np.minimum(folded, 2 * side - 1 - folded)
 
 
-def _resample(y: np.ndarray, x: np.ndarray, shape: Shape) -> Filter:
-    """Return the bilinear interpolation at points (H, W), with zeros outside the picture."""
+def _resample(points: np.ndarray, shape: Shape) -> Filter:
+    """Return the bilinear interpolation at points (2, H, W), with zeros outside the picture."""
     _, height, width = shape
-    corners, weights = _corners(y.ravel(), x.ravel())
+    corners, weights = _corners(*points.reshape(2, -1))
     indices = []
     for k, (row, column) in enumerate(corners):
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
