@@ -37,7 +37,7 @@ def rotate(shape: Shape, *, degrees: float, interpolation: str = "bilinear", cir
 
 
 def warp(shape: Shape, *, flow: Any) -> Linear:
-    """out[p] = in[p + flow[:, p]] with flow (2, H, W) in pixels (rows, columns), bilinear; from outside comes 0."""
+    """out[p] = in[p + flow[:, p]] with flow (2, H, W) in pixels (rows, columns), bilinear, and 0 from outside."""
     field = as_array(flow).astype(np.float64)
     if field.shape != (2, *shape[1:]):
         raise ValueError(f"view 'warp': flow must be {(2, *shape[1:])}, got the shape {field.shape}")
@@ -232,16 +232,22 @@ def _turned_grid(shape: Shape, angle: float, circle: bool) -> np.ndarray:
     return np.where(np.hypot(y, x) <= min(height, width) / 2, turned, grid) if circle else turned
 
 
+_STEEPEST = 0.9  # pixels a pixel: a flow below it moves no two points to one place, and repetition finds its inverse
+
+
 def _inverse_warp(grid: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return the points that a warp takes from each pixel: p = q - flow(p), by repetition."""
-    points = grid
-    for _ in range(200):
+    """Return the points that a warp brings to each pixel, p + flow(p) = q, as the limit of p = q - flow(p)."""
+    slope = float(sum(abs(np.diff(flow, axis=axis)).max(initial=0, axis=(1, 2)) for axis in (1, 2)).max())
+    if slope > _STEEPEST:
+        raise ValueError(
+            f"view 'warp': flow must change by at most {_STEEPEST} pixels from pixel to pixel (rows and columns added "
+            f"up), else it may have no inverse; got {slope:.3g}"
+        )
+    points, change = grid, math.inf
+    while change > 1e-9:
         before, points = points, grid - _sampled(flow, points)
-        if abs(points - before).max() < 1e-9:
-            return points
-    raise ValueError(
-        "view 'warp': flow must change by less than a pixel from one pixel to the next, or it has no inverse"
-    )
+        change = abs(points - before).max()
+    return points
 
 
 def _sampled(field: np.ndarray, points: np.ndarray) -> np.ndarray:
