@@ -117,6 +117,20 @@ def test_what_a_view_keeps_in_inference_mode_serves_gradients_later():
     torch.testing.assert_close(x.grad, 2 * x.detach(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    "entry", ["skew @ negate", "flip @ dct", "hybrid_high", gf.view("rotate", degrees=20)], ids=str
+)
+def test_compilers_follow_views(entry):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        view = gf.Views([entry], SHAPE)[0]
+    x = torch.from_numpy(picture(2))
+    for function in (view.apply, view.inverse):
+        torch._dynamo.reset()
+        compiled = torch.compile(function, fullgraph=True, backend="eager")(x)
+        np.testing.assert_array_equal(compiled, function(x))
+
+
 # ---- Against other implementations ----------------------------------------------------------------------------------
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -182,6 +184,15 @@ def test_plans_say_what_the_views_do():
         assert ((shifts >= 0) & (shifts < h)).all()
         rolled = np.stack([np.roll(x[..., i], s, axis=-1) for i, s in enumerate(shifts)], axis=-1)
         np.testing.assert_array_equal(getattr(views[1], names)(x), rolled)
+
+
+def test_views_are_copied_and_pickled():
+    views = gf.Views(["jigsaw @ negate", gf.view("dct", patch=4), gf.Permute(np.arange(144)[::-1])], SHAPE)
+    x = np.random.default_rng(0).standard_normal(SHAPE)
+    for other in (pickle.loads(pickle.dumps(views)), copy.deepcopy(views)):
+        assert other == views
+        for view, twin in zip(views, other, strict=True):
+            np.testing.assert_array_equal(twin.apply(x), view.apply(x))
 
 
 def test_dense_views_are_identities_of_the_plan():
