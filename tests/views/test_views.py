@@ -124,6 +124,11 @@ def test_what_is_no_view_is_refused(entry, shape):
         gf.Views(entry, shape)
 
 
+def test_a_name_is_a_string():
+    with pytest.raises(TypeError, match="name must be a string, got Named"):
+        gf.view(gf.view("flip"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("x", "error", "message"),
     [
