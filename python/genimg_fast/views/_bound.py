@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,27 +16,41 @@ Planes = Any  # a float array or tensor (..., C, H, W)
 
 
 class Constant:
-    """Numbers that a view needs, in the kind, dtype and device of whatever picture comes."""
+    """Numbers that a view needs, in the kind, dtype and device of whatever picture comes.
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.values = values
-        self._copies: dict[Any, Any] = {}
+    Args:
+        values: Floats, or integers that are indices and keep their dtype. A function that returns them is called when
+            they are first needed.
+    """
+
+    def __init__(self, values: np.ndarray | Callable[[], np.ndarray]) -> None:
+        self._values = values
+        self._arrays: dict[Any, np.ndarray] = {}
+        # Compilers follow what was there before them, so not only when the first tensor comes.
+        self._tensors: Any = _tensors(self) if "torch" in sys.modules else None
+
+    @property
+    def values(self) -> np.ndarray:
+        if callable(self._values):
+            self._values = self._values()
+        return self._values
 
     def like(self, x: Planes) -> Any:
-        """Return the numbers as x is; integers keep their dtype."""
-        key = (x.dtype, x.device) if is_tensor(x) else x.dtype
-        if key not in self._copies:
-            self._copies[key] = self._copy(x)
-        return self._copies[key]
+        """Return the numbers as x is."""
+        if is_tensor(x):
+            if self._tensors is None:
+                self._tensors = _tensors(self)
+            return self._tensors.on(x.dtype, x.device)
+        if x.dtype not in self._arrays:
+            values = self.values
+            self._arrays[x.dtype] = values if values.dtype.kind == "i" else values.astype(x.dtype)
+        return self._arrays[x.dtype]
 
-    def _copy(self, x: Planes) -> Any:
-        is_index = self.values.dtype.kind == "i"
-        if not is_tensor(x):
-            return self.values if is_index else self.values.astype(x.dtype)
-        import torch
 
-        with torch.inference_mode(False):  # what is kept may be asked for a gradient later
-            return torch.from_numpy(self.values).to(x.device, None if is_index else x.dtype)
+def _tensors(constant: Constant) -> Any:
+    from genimg_fast.views._bound_torch import Tensors
+
+    return Tensors(constant)
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -145,24 +160,23 @@ class Permutation(BoundView):
 
 
 class _Gather:
-    """A row at work; its index map is made when it is first needed."""
+    """A row at work."""
 
     def __init__(self, row: Row, shape: Shape) -> None:
-        self._row, self._shape = row, shape
+        _, height, width = shape
         self._pixels: Constant | None = None
         self._order: Constant | None = None
         self._signs: Constant | None = None
+        if not row.keeps_pixels:
+            self._pixels = Constant(lambda: sources(row, height, width).ravel().astype(np.int64))
         if row.channels is not None:
             entries = np.array(row.channels, np.int64)
             self._order = Constant(abs(entries) - 1)
             self._signs = Constant(np.sign(entries).astype(np.float64)[:, None, None])
 
     def __call__(self, x: Planes, *, signed: bool = True) -> Planes:
-        _, height, width = self._shape
-        if not self._row.keeps_pixels:
-            if self._pixels is None:
-                self._pixels = Constant(sources(self._row, height, width).ravel().astype(np.int64))
-            x = x.reshape(*x.shape[:-2], height * width)[..., self._pixels.like(x)].reshape(x.shape)
+        if self._pixels is not None:
+            x = x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])[..., self._pixels.like(x)].reshape(x.shape)
         if self._order is not None and self._signs is not None:
             x = x[..., self._order.like(x), :, :]
             x = x * self._signs.like(x) if signed else x

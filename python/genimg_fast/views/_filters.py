@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast._arguments import integer, positive
+from genimg_fast._arguments import choice, integer, positive
 from genimg_fast.views._bound import Constant, Linear, Planes, along_axes, as_array
 from genimg_fast.views._plan import Shape
 
@@ -24,22 +24,27 @@ Filter = Callable[[Planes], Planes]
 # ---- Views that interpolate -----------------------------------------------------------------------------------------
 
 
-def rotate(shape: Shape, *, degrees: float, circle: bool = False) -> Linear:
-    """A turn counterclockwise, bilinear; what comes from outside is 0. circle: pixels outside the circle stay."""
+def rotate(shape: Shape, *, degrees: float, interpolation: str = "bilinear", circle: bool = False) -> Linear:
+    """A turn counterclockwise, "bilinear" or by the "nearest" pixel; its inverse is the turn back.
+
+    What comes from outside is 0. circle: only the inside of the largest circle is turned, and the rest stays.
+    """
+    choice("interpolation", interpolation, ("bilinear", "nearest"))
     angle = math.radians(_finite("degrees", degrees))
-    there, back = (_resample(*_turned_grid(shape, a, circle), shape) for a in (angle, -angle))
+    grids = (_turned_grid(shape, a, circle) for a in (angle, -angle))
+    there, back = (_resample(np.rint(grid) if interpolation == "nearest" else grid, shape) for grid in grids)
     return Linear("rotate", shape, there, back)
 
 
 def warp(shape: Shape, *, flow: Any) -> Linear:
-    """out[p] = in[p + flow[:, p]] with flow (2, H, W) in pixels (rows, columns), bilinear; from outside comes 0."""
+    """out[p] = in[p + flow[:, p]] with flow (2, H, W) in pixels (rows, columns), bilinear, and 0 from outside."""
     field = as_array(flow).astype(np.float64)
     if field.shape != (2, *shape[1:]):
         raise ValueError(f"view 'warp': flow must be {(2, *shape[1:])}, got the shape {field.shape}")
     if not np.isfinite(field).all():
         raise ValueError("view 'warp': flow must be finite, got NaN or infinity")
     grid = np.indices(shape[1:], dtype=np.float64)
-    there, back = (_resample(*points, shape) for points in (grid + field, _inverse_warp(grid, field)))
+    there, back = (_resample(points, shape) for points in (grid + field, _inverse_warp(grid, field)))
     return Linear("warp", shape, there, back)
 
 
@@ -89,12 +94,13 @@ def band_high(shape: Shape, *, sigma_low: float = 4.0, sigma_high: float = 1.0) 
 
 def grey(shape: Shape) -> Linear:
     """The mean of the channels."""
-    return _component("grey", shape, lambda x: _mean(x) + 0 * x)
+    return _component("grey", shape, _channel_mean(shape))
 
 
 def colour(shape: Shape) -> Linear:
     """What differs from the mean of the channels."""
-    return _component("colour", shape, lambda x: x - _mean(x))
+    mean = _channel_mean(shape)
+    return _component("colour", shape, lambda x: x - mean(x))
 
 
 def motion_blur_part(shape: Shape, *, length: int = 9, degrees: float = 0.0) -> Linear:
@@ -133,8 +139,14 @@ def _component(name: str, shape: Shape, part: Filter) -> Linear:
 # ---- Filters --------------------------------------------------------------------------------------------------------
 
 
-def _mean(x: Planes) -> Planes:
-    return x.mean(-3)[..., None, :, :]
+def _channel_mean(shape: Shape) -> Filter:
+    """Return the mean of the channels, in all of them."""
+    means = Constant(np.full((shape[0], shape[0]), 1 / shape[0]))
+
+    def run(x: Planes) -> Planes:
+        return (means.like(x) @ x.reshape(*x.shape[:-2], x.shape[-2] * x.shape[-1])).reshape(x.shape)
+
+    return run
 
 
 def _gaussian(shape: Shape, sigma: float, name: str = "sigma") -> Filter:
@@ -183,10 +195,10 @@ def _mirrored(index: np.ndarray, side: int) -> np.ndarray:
     return np.minimum(folded, 2 * side - 1 - folded)
 
 
-def _resample(y: np.ndarray, x: np.ndarray, shape: Shape) -> Filter:
-    """Return the bilinear interpolation at points (H, W), with zeros outside the picture."""
+def _resample(points: np.ndarray, shape: Shape) -> Filter:
+    """Return the bilinear interpolation at points (2, H, W), with zeros outside the picture."""
     _, height, width = shape
-    corners, weights = _corners(y.ravel(), x.ravel())
+    corners, weights = _corners(*points.reshape(2, -1))
     indices = []
     for k, (row, column) in enumerate(corners):
         inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
@@ -220,16 +232,22 @@ def _turned_grid(shape: Shape, angle: float, circle: bool) -> np.ndarray:
     return np.where(np.hypot(y, x) <= min(height, width) / 2, turned, grid) if circle else turned
 
 
+_STEEPEST = 0.9  # pixels a pixel: a flow below it moves no two points to one place, and repetition finds its inverse
+
+
 def _inverse_warp(grid: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """Return the points that a warp takes from each pixel: p = q - flow(p), by repetition."""
-    points = grid
-    for _ in range(200):
+    """Return the points that a warp brings to each pixel, p + flow(p) = q, as the limit of p = q - flow(p)."""
+    slope = float(sum(abs(np.diff(flow, axis=axis)).max(initial=0, axis=(1, 2)) for axis in (1, 2)).max())
+    if slope > _STEEPEST:
+        raise ValueError(
+            f"view 'warp': flow must change by at most {_STEEPEST} pixels from pixel to pixel (rows and columns added "
+            f"up), else it may have no inverse; got {slope:.3g}"
+        )
+    points, change = grid, math.inf
+    while change > 1e-9:
         before, points = points, grid - _sampled(flow, points)
-        if abs(points - before).max() < 1e-9:
-            return points
-    raise ValueError(
-        "view 'warp': flow must change by less than a pixel from one pixel to the next, or it has no inverse"
-    )
+        change = abs(points - before).max()
+    return points
 
 
 def _sampled(field: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -166,8 +166,11 @@ def view(name: str, **parameters: Any) -> View:
             gets one.
 
     Raises:
+        TypeError: The name is no string.
         ValueError: An unknown name or parameter, or one that is missing.
     """
+    if not isinstance(name, str):
+        raise TypeError(f"view: name must be a string, got {type(name).__name__}")
     if "@" in name:
         if parameters:
             raise ValueError(f"view: a composition takes no parameters, got {name!r} and {', '.join(parameters)}")

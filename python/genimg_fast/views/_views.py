@@ -84,6 +84,9 @@ class Views:
     def __hash__(self) -> int:
         return hash((self.shape, self._views))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Views, (self._views, self.shape)
+
     def __repr__(self) -> str:
         return f"Views({self.names}, shape={self.shape})"
 
