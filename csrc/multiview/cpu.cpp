@@ -389,8 +389,11 @@ class Stepper {
         shape_, inverse_, stack_.planes_read(), executor, [&](int64_t image, const Tile& tile, const Gathers&) {
           const Limit limit = limit_of(sampling_.clipping, quantile(0, image));
           typename Kernels<T>::RowView rows[kMaxViews];
+          // Where rows follow each other in all views, those of a tile are one.
+          const bool is_run = tile.columns == shape_.width && all_in_runs(inverse_);
+          const int32_t together = is_run ? tile.rows : 1;
           for (int64_t c = 0; c < shape_.channels; ++c)
-            for (int32_t y = tile.y; y < tile.y + tile.rows; ++y) {
+            for (int32_t y = tile.y; y < tile.y + tile.rows; y += together) {
               const int count = stack_.rows_at(image, c, y, tile.x, learns, rows);
               const int64_t at = (image * shape_.channels + c) * shape_.pixels() + int64_t{y} * shape_.width + tile.x;
               kernels<T>().step_rows(step_, rows, count, x_ + at, noise == nullptr ? nullptr : noise + at,
