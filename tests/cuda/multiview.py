@@ -1,6 +1,6 @@
 """The launchers of csrc/multiview/cuda.h, called without torch, and what views and steps must give, in float64.
 
-The cases here serve every device: ``launched`` runs one through the launchers, ``operated`` through the torch operators.
+The cases serve every device: ``launched`` runs one through the launchers, ``operated`` through the torch operators.
 The truth is NumPy's: whole index arrays from the formulas of each view, none of the package's.
 """
 
