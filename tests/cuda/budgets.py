@@ -4,8 +4,9 @@
 ``sectors`` of 32 bytes in global memory, ``bank_passes`` in shared memory; ``registers``, the most a thread may have;
 ``instructions``, what the compiled kernel must have (wide loads or stores, matrix instructions; one or a list), by
 words in its template arguments ("" for all); ``block_races``, why blocks may touch the same words in one launch;
-``why``, the reason for a larger factor; ``ordered``, the factors in workloads whose values ascend already: a kernel
-that costs more on others only because of where their values go must keep to 1.1 there. Spills are always 0.
+``why``, the reason for a larger factor; ``ordered``, the factors in workloads whose values ascend already, or whose
+views move whole rows and columns: a kernel that costs more on others only because of where their values go must keep
+to 1.1 there. Spills are always 0.
 ``workloads`` has for each entry of workloads.py the launches that it makes, by kernel.
 """
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import gram
 import histogram
+import multiview
 import steerable_freq
 import steerable_space
 from kernel_library import KernelLibrary, TracedLibrary
 
-FAMILIES = {module.NAME: module for module in (gram, histogram, steerable_freq, steerable_space)}
+FAMILIES = {module.NAME: module for module in (gram, histogram, multiview, steerable_freq, steerable_space)}
 
 
 def main() -> None:

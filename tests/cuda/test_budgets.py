@@ -69,7 +69,9 @@ def test_budget(reports: Reports, family: Family, workload: str) -> None:
     assert launches == family.workloads[workload]
 
 
-@pytest.mark.parametrize("workload", ["match_value_f32_short", "match_value_f32_long", "gram_loss"])
+@pytest.mark.parametrize(
+    "workload", ["match_value_f32_short", "match_value_f32_long", "gram_loss", "multiview_dynamic"]
+)
 def test_launches_do_not_depend_on_the_number_of_images(reports: Reports, workload: str) -> None:
     few, many = reports[workload], reports[f"{workload}_6_images"]
     assert [kernel["launches"] for kernel in few] == [kernel["launches"] for kernel in many]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import multiview
 import torch
 
 import genimg_fast as gf
@@ -165,13 +166,46 @@ def _gram() -> dict[str, Callable[[], object]]:
     }
 
 
+FLIPS = ("identity", "flip_rows", "flip_columns", "half_turn")
+TURNS = ("clockwise", "counterclockwise", "transpose", "antitranspose")
+GATHERS = ("skew", "circle", "hinge", "stored")
+PICTURES = (1, 3, 64, 64)
+
+
+def _operators(case: multiview.Case) -> dict[str, Callable[[], object]]:
+    """Return apply, reduce and step on what a case is made of."""
+    run = multiview.Operators("cpu", case)
+    return {"apply": run.apply, "reduce": run.reduce, "step": run.step}
+
+
+def _multiview() -> dict[str, Callable[[], object]]:
+    workloads = {}
+    for dtype, suffix in multiview.SUFFIXES.items():
+        for kind, names in (("flips", FLIPS), ("turns", TURNS)):
+            case = multiview.Case(PICTURES, names, dtype)
+            workloads |= {f"multiview_{name}_{kind}_{suffix}_ordered": run for name, run in _operators(case).items()}
+    dynamic = {"quantile": 0.95, "average": multiview.EXPECTED}
+    for dtype, suffix in multiview.SUFFIXES.items():
+        case = multiview.Case(PICTURES, FLIPS + TURNS, dtype, **dynamic)
+        workloads[f"multiview_dynamic_{suffix}_ordered"] = _operators(case)["step"]
+    six = multiview.Case((6, *PICTURES[1:]), FLIPS, quantile=0.95)
+    one = multiview.Case(PICTURES, FLIPS, quantile=0.95)
+    gathers = multiview.Case(PICTURES, GATHERS)
+    workloads |= {
+        "multiview_dynamic": _operators(one)["step"],
+        "multiview_dynamic_6_images": _operators(six)["step"],
+        **{f"multiview_{name}_gathers": run for name, run in _operators(gathers).items()},
+    }
+    return workloads
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram(), **_gram()}.items():
+        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram(), **_gram(), **_multiview()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]

@@ -4,6 +4,8 @@
 #define GENIMG_EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace gram = genimg::gram;
+using genimg::BFloat;
+using genimg::Half;
 using gram::Features;
 using gram::Output;
 using gram::PixelFactors;
