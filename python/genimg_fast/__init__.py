@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import genimg_fast._numpy as _numpy
 
 if TYPE_CHECKING:
-    from genimg_fast import distributed, features, nn, plot, style, textures, views
+    from genimg_fast import diffusion, distributed, features, nn, plot, style, textures, views
     from genimg_fast._build_info import build_info
     from genimg_fast._moments import Moments, moments, moments_loss
     from genimg_fast._multiview_step import MultiViewStep
@@ -51,7 +51,7 @@ _HOME = {
     "sliced_wasserstein_loss": "histogram",
     "view": "views",
 }
-_MODULES = ("distributed", "features", "nn", "plot", "style", "textures", "views")
+_MODULES = ("diffusion", "distributed", "features", "nn", "plot", "style", "textures", "views")
 
 __all__ = [
     "HistogramReference",
@@ -65,6 +65,7 @@ __all__ = [
     "apply_views",
     "build_info",
     "check_view",
+    "diffusion",
     "distributed",
     "features",
     "get_num_threads",

@@ -8,6 +8,7 @@ import click
 
 from genimg_fast import __version__
 from genimg_fast.cli._errors import OneLineErrors
+from genimg_fast.cli.diffusion import anagram, train_diffusion
 from genimg_fast.cli.style import style
 from genimg_fast.cli.texture import texture
 
@@ -20,6 +21,8 @@ def main() -> None:
 
 main.add_command(texture)
 main.add_command(style)
+main.add_command(train_diffusion)
+main.add_command(anagram)
 
 
 @main.command()

@@ -1,0 +1,55 @@
+"""Diffusion models: one that trains here, sampling with guidance, and pictures that read differently in each view.
+
+The extra ``diffusion`` installs what it needs: ``pip install genimg_fast[diffusion]``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
+    from genimg_fast.diffusion._digits import DigitsClassifier, digits_classifier
+    from genimg_fast.diffusion._model import Model
+    from genimg_fast.diffusion._sampling import sample
+    from genimg_fast.diffusion._training import TrainingStep, train
+
+# Loaded at first use: torch and diffusers take seconds.
+_HOME = {
+    "Anagrams": "_anagram",
+    "DigitsClassifier": "_digits",
+    "Model": "_model",
+    "Score": "_anagram",
+    "TrainingStep": "_training",
+    "anagram": "_anagram",
+    "digits_classifier": "_digits",
+    "model_reader": "_anagram",
+    "sample": "_sampling",
+    "train": "_training",
+}
+
+__all__ = [
+    "Anagrams",
+    "DigitsClassifier",
+    "Model",
+    "Score",
+    "TrainingStep",
+    "anagram",
+    "digits_classifier",
+    "model_reader",
+    "sample",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'genimg_fast.diffusion' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"genimg_fast.diffusion.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,116 @@
+"""Pictures from a model: DDIM (Song, Meng, Ermon 2021) and DDPM (Ho, Jain, Abbeel 2020), with guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from genimg_fast import _arguments as check
+from genimg_fast._multiview_step import MultiViewStep
+from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model
+from genimg_fast.diffusion._packages import need
+from genimg_fast.views import Views
+
+SAMPLERS = ("ddim", "ddpm")
+
+
+def sample(
+    model: Model,
+    labels: Any = None,
+    n: int = 1,
+    *,
+    steps: int = 50,
+    guidance: float = 2.0,
+    sampler: str = "ddim",
+    seed: int | None = None,
+    progress: bool = True,
+) -> torch.Tensor:
+    """Draw pictures from a model.
+
+    Args:
+        model: From `train` or `Model.from_file`.
+        labels: A class, by index or by name, or a list of them; None: no class.
+        n: Pictures of each.
+        steps: Of the sampler, 1 to 1000.
+        guidance: Weight g of u + g (c - u), with the predictions u without and c with the class: 1 is none, more makes
+            pictures more typical and less diverse.
+        sampler: "ddim" (deterministic after the first noise) or "ddpm" (fresh noise in each step).
+        seed: Picture i has the seed ``seed + i``, whatever the others are, and its noise does not depend on device or
+            threads. None: different each time.
+        progress: Whether to show a bar, where standard error is a terminal.
+
+    Returns:
+        (number of labels * n, C, S, S) float32 in [0, 1], on the model's device: the n pictures of the first label
+        first.
+
+    Raises:
+        TypeError, ValueError: Something is not as above.
+    """
+    listed = labels if isinstance(labels, (list, tuple)) else [labels]
+    if not listed:
+        raise ValueError("labels must be a class or a list of at least one, got an empty list")
+    chosen = [model.no_class if label is None else model.label(label) for label in listed]
+    batch = torch.tensor(chosen).repeat_interleave(check.integer("n", n, 1))
+    views = Views(["identity"], model.shape)
+    return draw(model, views, batch, picture_seeds(seed, len(batch)), steps, guidance, sampler, progress)
+
+
+@torch.no_grad()
+def draw(
+    model: Model,
+    views: Views,
+    labels: torch.Tensor,
+    seeds: Sequence[int],
+    steps: int,
+    guidance: float,
+    sampler: str,
+    progress: bool,
+) -> torch.Tensor:
+    """Return pictures (B, C, S, S) in [0, 1], one for each seed, each of whose views is of the class asked for.
+
+    Args:
+        labels: (V * B,), those of the first view first.
+    """
+    from tqdm import tqdm
+
+    step = MultiViewStep(views, scheduler(sampler, steps), guidance=None if guidance == 1 else guidance)
+    none = torch.full_like(labels, model.no_class)
+    labels = (torch.cat([none, labels]) if step.is_guided else labels).to(model.device)
+    noise = _Noise(seeds, model.shape, model.device)
+    x = noise()
+    for number, t in enumerate(tqdm(step.timesteps, desc="sampling", unit="step", disable=None if progress else True)):
+        fresh = noise() if sampler == "ddpm" else None
+        x = step.step(model(step.inputs(x), t, labels), t, x, noise=fresh, number=number)
+    return x.clamp(-1, 1).add(1).div(2)
+
+
+class _Noise:
+    """White noise for a batch of pictures: each has a generator of its own, so that none depends on the others."""
+
+    def __init__(self, seeds: Sequence[int], shape: tuple[int, int, int], device: torch.device) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self._shape, self._device = shape, device
+
+    def __call__(self) -> torch.Tensor:
+        """Return (B, C, H, W), drawn on the CPU."""
+        return torch.stack([torch.randn(self._shape, generator=one) for one in self._generators]).to(self._device)
+
+
+def scheduler(sampler: str, steps: int) -> Any:
+    """Return diffusers' scheduler of a name, set to a number of steps."""
+    check.choice("sampler", sampler, SAMPLERS)
+    if check.integer("steps", steps, 1) > TRAIN_STEPS:
+        raise ValueError(f"steps must be at most {TRAIN_STEPS}, got {steps}")
+    diffusers = need("diffusers")
+    kind = diffusers.DDIMScheduler if sampler == "ddim" else diffusers.DDPMScheduler
+    found = kind(**SCHEDULE)
+    found.set_timesteps(steps)
+    return found
+
+
+def picture_seeds(seed: Any, n: int) -> list[int]:
+    """Return the seeds of n pictures: a number and those that follow it, or new ones."""
+    first = int(torch.randint(1 << 48, ())) if seed is None else check.integer("seed", seed, 0)
+    return [first + i for i in range(n)]

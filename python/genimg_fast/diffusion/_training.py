@@ -1,0 +1,313 @@
+"""Training of a class-conditional diffusion model that can be interrupted anywhere and go on as if it had not been.
+
+Ho, Jain, Abbeel 2020, "Denoising diffusion probabilistic models": the network predicts the noise, with equal weight at
+all levels. Nichol, Dhariwal 2021: the cosine schedule. Ho, Salimans 2022, "Classifier-free diffusion guidance": labels
+are left out now and then, so that the network predicts without them too.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genimg_fast import _arguments as check
+from genimg_fast import images
+from genimg_fast.diffusion import _data
+from genimg_fast.diffusion._model import (
+    SCHEDULE,
+    SUFFIXES,
+    TRAIN_STEPS,
+    Architecture,
+    Model,
+    architecture_of,
+    load_weights,
+    named,
+    read_file,
+    widths,
+    write_file,
+)
+from genimg_fast.diffusion._packages import need
+
+_WEIGHTS, _EMA, _OPTIMIZER, _RANDOM = "weights.", "ema.", "optimizer.", "random"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; see `train`."""
+
+    batch_size: int
+    learning_rate: float
+    label_dropout: float
+    ema_decay: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """Where a training stands.
+
+    Attributes:
+        step: Steps done.
+        steps: As many as there will be.
+        loss: Mean squared error of the predicted noise in this step's batch.
+    """
+
+    step: int
+    steps: int
+    loss: float
+
+
+def train(
+    data: Any,
+    *,
+    size: int | None = None,
+    steps: int = 2000,
+    batch_size: int = 64,
+    learning_rate: float = 2e-3,
+    widths: Sequence[int] = (16, 32, 64),
+    label_dropout: float = 0.1,
+    ema_decay: float = 0.995,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    save_every: int = 200,
+    resume: bool = False,
+    device: Any = None,
+    progress: bool = True,
+    callback: Callable[[TrainingStep], Any] | None = None,
+) -> Model:
+    """Train a class-conditional diffusion model of small pictures.
+
+    A training that was stopped and resumed gives the same bits as one that was not, on the same machine with the same
+    number of threads. Ctrl-C and SIGTERM end it after the step at hand and save what there is.
+
+    Args:
+        data: "digits" for scikit-learn's; a folder of pictures, with a subfolder for each class (other shapes are cut
+            to the square in the middle); or (images, labels): an array (N, S, S) or (N, S, S, 3) or a tensor
+            (N, C, S, S), uint8 or floats in [0, 1], and N integers.
+        size: S, the pictures' side. Default: 16 for the digits, 32 for a folder, that of the arrays.
+        steps: Of the optimiser, in all.
+        batch_size: Pictures in a step.
+        learning_rate: Of AdamW, after a hundred steps in which it grows.
+        widths: Channels at each size, each half of the one before; multiples of 16.
+        label_dropout: Share of labels that are left out; 0 leaves no way to sample with guidance.
+        ema_decay: The model's weights are a running mean of the optimiser's: this is the share that stays in a step.
+        seed: Of weights, batches and noise.
+        checkpoint: A .safetensors file that holds the model and all that a resumed training needs.
+        save_every: Steps between two checkpoints; there is one in the end too.
+        resume: Go on from the checkpoint, with the same data and settings; ``steps`` may differ.
+        device: Where to compute, such as "cuda"; default: the processor.
+        progress: Whether to show a bar, where standard error is a terminal.
+        callback: Called with a `TrainingStep` after each step.
+
+    Returns:
+        The model, with averaged weights. After Ctrl-C, with a RuntimeWarning, the one so far.
+
+    Raises:
+        TypeError, ValueError: Something is not as above; a checkpoint is truncated, of another training, or there
+            already although ``resume`` is not set.
+        OSError: Data or checkpoint cannot be read or written.
+        ImportError: A package of the extra ``diffusion`` is missing.
+        FloatingPointError: The loss is not finite.
+    """
+    settings = Settings(
+        check.integer("batch_size", batch_size, 1),
+        check.positive("learning_rate", learning_rate),
+        _share("label_dropout", label_dropout),
+        _share("ema_decay", ema_decay),
+        check.integer("seed", seed, 0),
+    )
+    steps, save_every = check.integer("steps", steps, 1), check.integer("save_every", save_every, 1)
+    path = _checked_path(checkpoint, resume)
+    pictures = _data.load(data, None if size is None else check.integer("size", size, 2))
+    training = _Training(pictures, _checked_widths(widths, pictures), settings, check.device(device, None))
+    if resume:
+        training.load(path)
+    with _bar(training.step, steps, progress) as bar, _Interruption() as interruption:
+        try:
+            while training.step < steps and not interruption.asked:
+                loss = training.advance()
+                bar(loss)
+                if path is not None and training.step % save_every == 0 and training.step < steps:
+                    training.save(path)
+                if callback is not None:
+                    callback(TrainingStep(training.step, steps, loss))
+        except KeyboardInterrupt:  # of a callback, or a second Ctrl-C
+            if not training.is_between_steps:
+                raise
+            interruption.asked = True
+        if path is not None:
+            training.save(path)
+    if interruption.asked:
+        message = f"stopped by Ctrl-C after {training.step} of {steps} steps; this is the model so far"
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
+    return training.model()
+
+
+class _Training:
+    """All that changes while a network is trained, and how it changes."""
+
+    def __init__(self, pictures: _data.Pictures, widths: tuple[int, ...], settings: Settings, device: Any) -> None:
+        diffusers, training_utils = need("diffusers"), need("diffusers.training_utils")
+        self._pictures, self._settings, self._device = pictures, settings, device
+        self.step, self.is_between_steps = 0, True
+        self._architecture = Architecture(pictures.shape, pictures.classes, widths)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self._network = self._architecture.build().to(device)
+        # All randomness is drawn on the CPU by one generator, whose state a checkpoint keeps.
+        self._generator = torch.Generator().manual_seed(settings.seed)
+        self._scheduler = diffusers.DDPMScheduler(**SCHEDULE)
+        self._optimizer = torch.optim.AdamW(self._network.parameters(), lr=settings.learning_rate)
+        self._ema = training_utils.EMAModel(self._network.parameters(), decay=settings.ema_decay, foreach=True)
+
+    def advance(self) -> float:
+        """Take a step and return its loss."""
+        self.is_between_steps = False
+        clean, labels = self._batch()
+        noise = torch.randn(clean.shape, generator=self._generator)
+        levels = torch.randint(TRAIN_STEPS, (len(clean),), generator=self._generator)
+        noisy = self._scheduler.add_noise(clean, noise, levels)
+        predicted = self._network(*(part.to(self._device) for part in (noisy, levels, labels))).sample
+        loss = torch.nn.functional.mse_loss(predicted, noise.to(self._device))
+        self._optimizer.zero_grad()
+        loss.backward()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate * min(1.0, (self.step + 1) / _WARM_UP)
+        self._optimizer.step()
+        self._ema.step(self._network.parameters())
+        self.step += 1
+        self.is_between_steps = True
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss is {float(loss.detach())} after {self.step} steps; try a learning_rate below "
+                f"{self._settings.learning_rate:g}"
+            )
+        return float(loss.detach())
+
+    def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return clean pictures and their labels, of which some are left out."""
+        n, none = self._settings.batch_size, len(self._pictures.classes)
+        index = torch.randint(len(self._pictures.labels), (n,), generator=self._generator)
+        left_out = torch.rand(n, generator=self._generator) < self._settings.label_dropout
+        return self._pictures.batch(index), self._pictures.labels[index].masked_fill(left_out, none)
+
+    def model(self) -> Model:
+        """Return a model with the averaged weights."""
+        network = self._architecture.build().to(self._device)
+        self._ema.copy_to(network.parameters())
+        return Model(self._architecture, network.eval().requires_grad_(False), self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        return {"step": self.step, "settings": asdict(self._settings), "data": self._pictures.fingerprint()}
+
+    def save(self, path: Path) -> None:
+        """Write all of it to a file."""
+        tensors = named(self._network, _WEIGHTS) | named(self.model().network, _EMA)
+        for i, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"{_OPTIMIZER}{i}.{name}": tensor for name, tensor in state.items()}
+        tensors[_RANDOM] = self._generator.get_state()
+        write_file(path, tensors, self._architecture, self._facts())
+
+    def load(self, path: Path) -> None:
+        """Take the state that a file holds, if it is of the same training."""
+        tensors, facts = read_file(path)
+        if _RANDOM not in tensors:
+            raise ValueError(f"{path} holds a model alone, without what a resumed training needs")
+        found = {"data": facts["data"], **facts["settings"], **asdict(architecture_of(facts))}
+        here = {"data": self._pictures.fingerprint(), **asdict(self._settings), **asdict(self._architecture)}
+        for name, value in here.items():
+            if found[name] != value:
+                raise ValueError(f"{name} must be that of the checkpoint {path}, {found[name]!r}, got {value!r}")
+        averaged = self._architecture.build()
+        load_weights(averaged, tensors, _EMA, path)
+        load_weights(self._network, tensors, _WEIGHTS, path)
+        self._ema.load_state_dict(
+            self._ema.state_dict() | {"shadow_params": list(averaged.parameters()), "optimization_step": facts["step"]}
+        )
+        self._ema.to(self._device)
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+        self._generator.set_state(tensors[_RANDOM])
+        self.step = facts["step"]
+
+
+_WARM_UP = 100  # steps in which the learning rate grows
+
+
+def _optimizer_state(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            index, _, part = name.removeprefix(_OPTIMIZER).partition(".")
+            state.setdefault(int(index), {})[part] = tensor
+    return state
+
+
+class _Interruption:
+    """Notes Ctrl-C and SIGTERM, so that a step is finished first. A second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Interruption:
+        if threading.current_thread() is threading.main_thread():  # others may set no handlers
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def _bar(step: int, steps: int, progress: bool) -> Iterator[Callable[[float], None]]:
+    """Give a function that shows a step and its loss."""
+    from tqdm import tqdm
+
+    with tqdm(
+        initial=step, total=steps, desc="training", unit="step", disable=None if progress else True
+    ) as bar:  # None: shown on a terminal alone
+
+        def show(loss: float) -> None:
+            bar.set_postfix({"loss": f"{loss:.3g}"}, refresh=False)
+            bar.update()
+
+        yield show
+
+
+def _share(name: str, value: Any) -> float:
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
+    return float(value)
+
+
+def _checked_path(checkpoint: Any, resume: bool) -> Path | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume=True needs checkpoint, the file to go on from, got None")
+        return None
+    path = images.Output.check(checkpoint, SUFFIXES).path
+    if resume and not path.is_file():
+        raise FileNotFoundError(f"resume=True: there is no checkpoint at {path}")
+    if not resume and path.exists():
+        raise ValueError(f"checkpoint {path} is there already; resume it, or remove it to begin anew")
+    return path
+
+
+def _checked_widths(value: Any, pictures: _data.Pictures) -> tuple[int, ...]:
+    return widths(value, pictures.shape[-1])
