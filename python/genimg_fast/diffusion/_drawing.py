@@ -85,13 +85,14 @@ def _moved(picture: torch.Tensor, shown: torch.Tensor, places: np.ndarray, share
     """Return the picture with each pixel, a square, on its way from its place to that in the view."""
     before, after = _pixels(picture), _pixels(shown)
     side, scale = len(before), _scale(len(before))
-    # Where several squares meet the last stays; where none is, the ground shows.
+    # Where squares meet the brightest shows, so that ink is not lost under paper; where none is, the ground, black.
     page = np.zeros((side * scale, side * scale, *before.shape[2:]), np.uint8)
     for place in np.ndindex(side, side):
         source = places[place]
         top, left = np.rint(scale * ((1 - share) * source + share * np.array(place))).astype(int)
         value = (1 - share) * before[tuple(source)] + share * after[place].astype(np.float64)
-        page[top : top + scale, left : left + scale] = np.rint(value)
+        cell = page[top : top + scale, left : left + scale]
+        np.maximum(cell, np.rint(value).astype(np.uint8), out=cell)
     return page
 
 

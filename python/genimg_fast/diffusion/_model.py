@@ -20,8 +20,6 @@ TRAIN_STEPS = 1000  # noise levels, as in Ho et al. 2020
 SCHEDULE = {
     "num_train_timesteps": TRAIN_STEPS,
     "beta_schedule": "squaredcos_cap_v2",  # the cosine schedule of Nichol and Dhariwal 2021
-    "clip_sample": True,
-    "timestep_spacing": "trailing",
     "prediction_type": "epsilon",
 }
 
@@ -42,22 +40,25 @@ class Architecture:
     classes: tuple[str, ...]
     widths: tuple[int, ...]
 
-    def build(self) -> torch.nn.Module:
+    def build(self, seed: int = 0) -> torch.nn.Module:
         """Return diffusers' UNet2DModel with random weights. The last class embedding is that of no class."""
         channels, side, _ = self.shape
         levels = len(self.widths)
-        return need("diffusers").UNet2DModel(
-            sample_size=side,
-            in_channels=channels,
-            out_channels=channels,
-            layers_per_block=1,
-            block_out_channels=self.widths,
-            down_block_types=("DownBlock2D",) * levels,
-            up_block_types=("UpBlock2D",) * levels,
-            norm_num_groups=8,
-            attention_head_dim=16,
-            num_class_embeds=len(self.classes) + 1,
-        )
+        unet = need("diffusers").UNet2DModel
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return unet(
+                sample_size=side,
+                in_channels=channels,
+                out_channels=channels,
+                layers_per_block=1,
+                block_out_channels=self.widths,
+                down_block_types=("DownBlock2D",) * levels,
+                up_block_types=("UpBlock2D",) * levels,
+                norm_num_groups=8,
+                attention_head_dim=16,
+                num_class_embeds=len(self.classes) + 1,
+            )
 
 
 def widths(value: Sequence[int], side: int) -> tuple[int, ...]:
@@ -117,8 +118,7 @@ class Model:
             ValueError: It is truncated, or not such a file.
             ImportError: Diffusers or safetensors is missing.
         """
-        tensors, facts = read_file(path)
-        architecture = architecture_of(facts)
+        tensors, architecture, facts = read_file(path)
         network = architecture.build()
         load_weights(network, tensors, "ema.", path)
         return cls(architecture, network.to(check.device(device, None)).eval().requires_grad_(False), facts)
@@ -197,8 +197,8 @@ def write_file(
         file.write(packed)
 
 
-def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the tensors and facts of a file that `write_file` wrote."""
+def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], Architecture, dict[str, Any]]:
+    """Return what is in a file that `write_file` wrote."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no model at {path}")
@@ -210,8 +210,6 @@ def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, torch.Tensor], di
         raise ValueError(f"{path} is truncated or no safetensors file: {error}") from error
     if metadata.get("format") != _FORMAT:
         raise ValueError(f"{path} is no model of genimg_fast.diffusion: its format is {metadata.get('format')!r}")
-    return tensors, json.loads(metadata["facts"])
-
-
-def architecture_of(facts: Mapping[str, Any]) -> Architecture:
-    return Architecture(**{name: tuple(value) for name, value in facts["architecture"].items()})
+    facts = json.loads(metadata["facts"])
+    architecture = {name: tuple(value) for name, value in facts.pop("architecture").items()}
+    return tensors, Architecture(**architecture), facts

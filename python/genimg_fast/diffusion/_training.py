@@ -7,6 +7,7 @@ are left out now and then, so that the network predicts without them too.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -28,7 +29,6 @@ from genimg_fast.diffusion._model import (
     TRAIN_STEPS,
     Architecture,
     Model,
-    architecture_of,
     load_weights,
     named,
     read_file,
@@ -113,10 +113,9 @@ def train(
 
     Raises:
         TypeError, ValueError: Something is not as above; a checkpoint is truncated, of another training, or there
-            already although ``resume`` is not set.
+            already although ``resume`` is not set; the loss is not finite.
         OSError: Data or checkpoint cannot be read or written.
         ImportError: A package of the extra ``diffusion`` is missing.
-        FloatingPointError: The loss is not finite.
     """
     settings = Settings(
         check.integer("batch_size", batch_size, 1),
@@ -160,9 +159,7 @@ class _Training:
         self._pictures, self._settings, self._device = pictures, settings, device
         self.step, self.is_between_steps = 0, True
         self._architecture = Architecture(pictures.shape, pictures.classes, widths)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
-            self._network = self._architecture.build().to(device)
+        self._network = self._architecture.build(settings.seed).to(device)
         # All randomness is drawn on the CPU by one generator, whose state a checkpoint keeps.
         self._generator = torch.Generator().manual_seed(settings.seed)
         self._scheduler = diffusers.DDPMScheduler(**SCHEDULE)
@@ -178,6 +175,12 @@ class _Training:
         noisy = self._scheduler.add_noise(clean, noise, levels)
         predicted = self._network(*(part.to(self._device) for part in (noisy, levels, labels))).sample
         loss = torch.nn.functional.mse_loss(predicted, noise.to(self._device))
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise ValueError(
+                f"the loss is {value} after {self.step} steps; learning_rate must be smaller, got "
+                f"{self._settings.learning_rate:g}"
+            )
         self._optimizer.zero_grad()
         loss.backward()
         for group in self._optimizer.param_groups:
@@ -186,12 +189,7 @@ class _Training:
         self._ema.step(self._network.parameters())
         self.step += 1
         self.is_between_steps = True
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {float(loss.detach())} after {self.step} steps; try a learning_rate below "
-                f"{self._settings.learning_rate:g}"
-            )
-        return float(loss.detach())
+        return value
 
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return clean pictures and their labels, of which some are left out."""
@@ -219,10 +217,10 @@ class _Training:
 
     def load(self, path: Path) -> None:
         """Take the state that a file holds, if it is of the same training."""
-        tensors, facts = read_file(path)
+        tensors, architecture, facts = read_file(path)
         if _RANDOM not in tensors:
             raise ValueError(f"{path} holds a model alone, without what a resumed training needs")
-        found = {"data": facts["data"], **facts["settings"], **asdict(architecture_of(facts))}
+        found = {"data": facts["data"], **facts["settings"], **asdict(architecture)}
         here = {"data": self._pictures.fingerprint(), **asdict(self._settings), **asdict(self._architecture)}
         for name, value in here.items():
             if found[name] != value:

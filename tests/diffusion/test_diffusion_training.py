@@ -1,0 +1,312 @@
+"""Training: what a step computes, what each option does, and that stopping loses nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import genimg_fast as gf
+from genimg_fast import images
+
+pytest.importorskip("diffusers")
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+from tiny_models import IMAGES, LABELS, same, train, weights  # noqa: E402
+
+
+def cosine_abar(levels: torch.Tensor) -> torch.Tensor:
+    """Nichol & Dhariwal 2021, eq. 17, with betas of at most 0.999."""
+
+    def f(t: float) -> float:
+        return math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    betas = [min(1 - f(t + 1) / f(t), 0.999) for t in range(1000)]
+    return torch.tensor(np.cumprod(1 - np.array(betas)))[levels]
+
+
+def network(seed: int, n_classes: int = 3) -> torch.nn.Module:
+    from diffusers import UNet2DModel
+
+    torch.manual_seed(seed)
+    return UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(16,),
+        down_block_types=("DownBlock2D",),
+        up_block_types=("UpBlock2D",),
+        norm_num_groups=8,
+        attention_head_dim=16,
+        num_class_embeds=n_classes + 1,
+    )
+
+
+@pytest.mark.parametrize(("seed", "batch_size", "dropout"), [(0, 24, 0.1), (5, 16, 0.5), (5, 16, 0.0)])
+def test_the_first_loss_is_that_of_the_definition(seed: int, batch_size: int, dropout: float) -> None:
+    """Ho et al. 2020, algorithm 1, with labels left out, in a few lines of float64."""
+    losses: list[float] = []
+    options = {"seed": seed, "batch_size": batch_size, "label_dropout": dropout, "steps": 1}
+    train(**options, callback=lambda step: losses.append(step.loss))
+
+    generator = torch.Generator().manual_seed(seed)
+    index = torch.randint(12, (batch_size,), generator=generator)
+    left_out = torch.rand(batch_size, generator=generator) < dropout
+    noise = torch.randn((batch_size, 1, 8, 8), generator=generator).double()
+    levels = torch.randint(1000, (batch_size,), generator=generator)
+    clean = torch.from_numpy(IMAGES)[index, None].double() / 127.5 - 1
+    abar = cosine_abar(levels)[:, None, None, None]
+    labels = torch.where(left_out, torch.tensor(3), torch.from_numpy(LABELS)[index])
+    noisy = abar.sqrt() * clean + (1 - abar).sqrt() * noise
+    predicted = network(seed).double()(noisy, levels, labels).sample
+    assert losses == pytest.approx([float((predicted - noise).square().mean().detach())], rel=1e-4)
+    assert bool(left_out.any()) == (dropout > 0)
+
+
+@pytest.mark.parametrize("learning_rate", [1e-3, 1e-2])
+def test_the_learning_rate_grows_for_a_hundred_steps(learning_rate: float, tmp_path: Path) -> None:
+    before = network(0).state_dict()
+    train(steps=1, learning_rate=learning_rate, checkpoint=tmp_path / "c.safetensors")
+    after = safetensors_torch.load_file(tmp_path / "c.safetensors")
+    moved = max(float((after[f"weights.{name}"] - before[name]).abs().max()) for name in before)
+    # Adam's first step moves each weight by the learning rate; the decay adds a hundredth of the weights' share.
+    assert moved == pytest.approx(learning_rate / 100, rel=0.05)
+
+
+@pytest.mark.parametrize("decay", [0.15, 0.99])
+def test_the_model_is_the_running_mean_of_the_optimisers_weights(decay: float, tmp_path: Path) -> None:
+    path, seen = tmp_path / "c.safetensors", []
+
+    def keep(step: gf.diffusion.TrainingStep) -> None:
+        if step.step < step.steps:
+            seen.append(safetensors_torch.load_file(path))
+
+    model = train(steps=5, ema_decay=decay, learning_rate=0.1, save_every=1, checkpoint=path, callback=keep)
+    seen.append(safetensors_torch.load_file(path))
+    for name, found in weights(model).items():
+        mean = seen[0][f"weights.{name}"].double()
+        for k, state in enumerate(seen[1:], 1):
+            share = min(decay, (1 + k) / (10 + k))  # grows, so that the first weights are soon forgotten
+            mean = share * mean + (1 - share) * state[f"weights.{name}"].double()
+        torch.testing.assert_close(found.double(), mean, rtol=1e-4, atol=1e-6)
+        assert torch.equal(found, seen[-1][f"ema.{name}"])
+    assert any(not torch.equal(seen[-1][f"weights.{name}"], found) for name, found in weights(model).items())
+
+
+def test_seeds_repeat_a_training_and_leave_torchs_generator_alone() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(1)
+    torch.manual_seed(1)
+    a, b, c = train(seed=1), train(seed=1), train(seed=2)
+    assert torch.equal(torch.rand(1), expected)
+    assert same(a, b)
+    assert not same(a, c)
+
+
+def test_two_runs_give_the_bits_of_one(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    train(steps=3, checkpoint=path)
+    resumed: list[int] = []
+    two = train(steps=7, checkpoint=path, resume=True, callback=lambda step: resumed.append(step.step))
+    assert resumed == [4, 5, 6, 7]
+    assert same(two, train(steps=7))
+    assert same(two, gf.diffusion.Model.from_file(path))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_after_the_step_at_hand(number: int, tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+
+    def interrupt(step: gf.diffusion.TrainingStep) -> None:
+        if step.step == 2:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.warns(RuntimeWarning, match="stopped by Ctrl-C after 2 of 6 steps"):
+        so_far = train(steps=6, checkpoint=path, callback=interrupt)
+    assert signal.getsignal(number) is handler
+    assert so_far.facts["step"] == 2
+    assert same(so_far, gf.diffusion.Model.from_file(path))
+    assert same(train(steps=6, checkpoint=path, resume=True), train(steps=6))
+
+
+def test_a_killed_process_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch; torch.set_num_threads(1)
+from tiny_models import train
+train(steps=9, save_every=2, checkpoint={str(path)!r},
+      callback=lambda step: step.step == 5 and os.kill(os.getpid(), signal.SIGKILL))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        steps: list[int] = []
+        resumed = train(steps=9, save_every=2, checkpoint=path, resume=True, callback=lambda s: steps.append(s.step))
+        assert steps[0] == 5
+        assert same(resumed, train(steps=9))
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    train(steps=2, checkpoint=path)
+    before = path.read_bytes()
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(images.os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        train(steps=4, checkpoint=path, resume=True)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_colour_folder_with_a_subfolder_per_class(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    for name, shape in {"cats": (20, 30, 3), "dogs": (12, 9)}.items():
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            images.write(tmp_path / name / f"{i}.png", rng.integers(0, 256, shape, dtype=np.uint8))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dogs" / "notes.txt").write_text("no picture")
+    model = train(tmp_path, size=8)
+    assert model.shape == (3, 8, 8)
+    assert model.classes == ("cats", "dogs")
+    assert model.label("dogs") == 1
+    assert train(tmp_path / "dogs", size=16, steps=1).shape == (1, 16, 16)
+
+
+def test_the_middle_of_a_picture_is_kept(tmp_path: Path) -> None:
+    from genimg_fast.diffusion import _data
+
+    pixels = np.zeros((8, 16), np.uint16)
+    pixels[:, 4:12] = 65535
+    images.write(tmp_path / "wide.png", pixels)
+    found = _data.load(tmp_path, 8)
+    assert found.planes.shape == (1, 1, 8, 8)
+    assert bool((found.batch(torch.tensor([0])) == 1).all())
+
+
+def test_arrays_and_tensors_are_the_same_data() -> None:
+    planes = torch.from_numpy(IMAGES)[:, None]
+    assert same(train((IMAGES, LABELS)), train((planes, torch.from_numpy(LABELS))))
+    colour = np.repeat(IMAGES[..., None], 3, -1)
+    assert train((colour, LABELS), steps=1).shape == (3, 8, 8)
+    from genimg_fast.diffusion import _data
+
+    whole, floats = (_data.load((x, LABELS), None).batch(torch.arange(12)) for x in (IMAGES, IMAGES / 255))
+    torch.testing.assert_close(whole, floats)
+    assert (float(whole.min()), float(whole.max())) == pytest.approx(
+        (IMAGES.min() / 127.5 - 1, IMAGES.max() / 127.5 - 1)
+    )
+
+
+def test_options_of_size_and_widths() -> None:
+    small, large = train("digits", size=8, steps=1), train("digits", steps=1, widths=(16, 32))
+    assert (small.shape, large.shape) == ((1, 8, 8), (1, 16, 16))
+    assert (small.architecture.widths, large.architecture.widths) == ((16,), (16, 32))
+
+
+BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"data": 3}, TypeError, "data must be 'digits', a folder or a pair"),
+    ({"data": "letters"}, FileNotFoundError, "letters is no folder"),
+    ({"data": (IMAGES,)}, ValueError, r"pair \(images, labels\), got 1"),
+    ({"data": (IMAGES.tolist(), LABELS)}, TypeError, "images must be a numpy array or a torch tensor, got list"),
+    ({"data": (IMAGES[0], LABELS)}, ValueError, r"images must be \(N, H, W\)"),
+    ({"data": (IMAGES[..., :6], LABELS)}, ValueError, "images must be square, got 8x6"),
+    ({"data": (IMAGES.astype(np.int16), LABELS)}, TypeError, "images must be uint8 or floats"),
+    ({"data": (IMAGES / 100.0, LABELS)}, ValueError, r"images must lie in \[0, 1\]"),
+    ({"data": (np.full((12, 8, 8), np.nan), LABELS)}, ValueError, r"images must lie in \[0, 1\], got nan"),
+    ({"data": (IMAGES, LABELS[:5])}, ValueError, "labels must be one integer from 0 for each of 12 images"),
+    ({"data": (IMAGES, LABELS - 1)}, ValueError, "labels .* smallest -1"),
+    ({"data": (IMAGES, LABELS / 2)}, TypeError, "labels must be integers, got torch.float64"),
+    ({"size": 16}, ValueError, "images must be 16x16, got 8x8"),
+    ({"size": 1}, ValueError, "size must be at least 2, got 1"),
+    ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
+    ({"steps": 1.5}, TypeError, "steps must be an integer, got 1.5"),
+    ({"batch_size": 0}, ValueError, "batch_size must be at least 1"),
+    ({"learning_rate": 0}, ValueError, "learning_rate must be a positive finite number, got 0"),
+    ({"widths": (20,)}, ValueError, "widths must be multiples of 16"),
+    ({"widths": ()}, ValueError, "widths must be multiples of 16, at least one"),
+    ({"widths": (16,) * 4}, ValueError, "size must be a multiple of 8, at least 16, for 4 widths, got 8"),
+    ({"label_dropout": 1}, ValueError, "label_dropout must be a number from 0 to below 1, got 1"),
+    ({"ema_decay": -0.1}, ValueError, "ema_decay must be a number from 0 to below 1, got -0.1"),
+    ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
+    ({"save_every": 0}, ValueError, "save_every must be at least 1"),
+    ({"device": "abacus"}, ValueError, "device must be one that torch has here, got 'abacus'"),
+    ({"resume": True}, ValueError, "resume=True needs checkpoint"),
+    ({"checkpoint": "model.pt"}, ValueError, "model.pt must end in one of .safetensors"),
+    ({"checkpoint": "none/m.safetensors"}, FileNotFoundError, "the folder none does not exist"),
+    ({"checkpoint": "m.safetensors", "resume": True}, FileNotFoundError, "there is no checkpoint at m.safetensors"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), BAD, ids=[message for _, _, message in BAD])
+def test_bad_arguments_are_named(
+    options: dict[str, Any], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        train(**options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_pictures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="holds no pictures"):
+        train(tmp_path)
+
+
+def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    train(steps=1, checkpoint=path)
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="is there already; resume it, or remove it"):
+        train(steps=2, checkpoint=path)
+    for options, name in [
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 3}, "batch_size"),
+        ({"learning_rate": 0.5}, "learning_rate"),
+        ({"widths": (32,)}, "widths"),
+        ({"label_dropout": 0.3}, "label_dropout"),
+        ({"ema_decay": 0.5}, "ema_decay"),
+        ({"data": (255 - IMAGES, LABELS)}, "data"),
+        ({"data": (IMAGES, LABELS[::-1].copy())}, "data"),
+    ]:
+        with pytest.raises(ValueError, match=f"{name} must be that of the checkpoint"):
+            train(steps=2, checkpoint=path, resume=True, **options)
+    assert path.read_bytes() == before
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    with pytest.raises(ValueError, match=r"the loss is .* learning_rate must be smaller, got 1e\+30"):
+        train(learning_rate=1e30, steps=50, save_every=1, checkpoint=path)
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    with pytest.raises(ImportError, match=r"needs the package diffusers: pip install genimg_fast\[diffusion\]"):
+        train()
+
+
+def test_the_module_is_cheap_to_import() -> None:
+    code = (
+        "import sys, genimg_fast as gf; gf.diffusion; assert not {'torch', 'diffusers', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
