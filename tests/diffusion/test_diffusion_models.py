@@ -64,7 +64,7 @@ def test_files_that_are_no_models_are_refused_by_name(model: gf.diffusion.Model,
     safetensors_torch.save_file({"a": torch.ones(1)}, path)
     with pytest.raises(ValueError, match=r"m\.safetensors is no model of genimg_fast.diffusion: its format is None"):
         gf.diffusion.Model.from_file(path)
-    with pytest.raises(ValueError, match="must end in one of .safetensors"):
+    with pytest.raises(ValueError, match=r"must end in one of \.safetensors"):
         model.save(tmp_path / "m.pt")
 
 

@@ -13,8 +13,8 @@ from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model
 from genimg_fast.diffusion._packages import need
 from genimg_fast.views import Views
 
-# The cosine schedule ends in hardly anything but noise. There DDIM, which as diffusers has it clips the expected picture
-# but not the noise that goes with it, needs no clipping and a beginning a little later; DDPM needs clipping.
+# The cosine schedule ends in hardly anything but noise. There DDPM needs clipping. Diffusers' DDIM clips the expected
+# picture but not the noise that goes with it, which spoils both: it does without, and begins where some picture is left.
 _OPTIONS = {
     "ddim": {"clip_sample": False, "timestep_spacing": "leading"},
     "ddpm": {"clip_sample": True, "timestep_spacing": "trailing"},

@@ -128,7 +128,7 @@ def train(
     path = _checked_path(checkpoint, resume)
     pictures = _data.load(data, None if size is None else check.integer("size", size, 2))
     training = _Training(pictures, _checked_widths(widths, pictures), settings, check.device(device, None))
-    if resume:
+    if path is not None and resume:
         training.load(path)
     with _bar(training.step, steps, progress) as bar, _Interruption() as interruption:
         try:
