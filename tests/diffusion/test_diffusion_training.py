@@ -293,6 +293,13 @@ def test_checkpoints_of_other_trainings_are_refused(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_checkpoint_may_not_be_further_than_asked(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    train(steps=3, checkpoint=path)
+    with pytest.raises(ValueError, match="steps must be at least those of the checkpoint, 3, got 2"):
+        train(steps=2, checkpoint=path, resume=True)
+
+
 def test_a_loss_that_is_not_finite_stops(tmp_path: Path) -> None:
     path = tmp_path / "c.safetensors"
     with pytest.raises(ValueError, match=r"the loss is .* learning_rate must be smaller, got 1e\+30"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
+    from genimg_fast.diffusion._builtin import digits_model
     from genimg_fast.diffusion._digits import DigitsClassifier, digits_classifier
     from genimg_fast.diffusion._model import Model
     from genimg_fast.diffusion._sampling import sample
@@ -24,6 +25,7 @@ _HOME = {
     "TrainingStep": "_training",
     "anagram": "_anagram",
     "digits_classifier": "_digits",
+    "digits_model": "_builtin",
     "model_reader": "_anagram",
     "sample": "_sampling",
     "train": "_training",
@@ -37,6 +39,7 @@ __all__ = [
     "TrainingStep",
     "anagram",
     "digits_classifier",
+    "digits_model",
     "model_reader",
     "sample",
     "train",

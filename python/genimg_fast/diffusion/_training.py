@@ -130,6 +130,8 @@ def train(
     training = _Training(pictures, _checked_widths(widths, pictures), settings, check.device(device, None))
     if path is not None and resume:
         training.load(path)
+    if training.step > steps:
+        raise ValueError(f"steps must be at least those of the checkpoint, {training.step}, got {steps}")
     with _bar(training.step, steps, progress) as bar, _Interruption() as interruption:
         try:
             while training.step < steps and not interruption.asked:
@@ -145,7 +147,7 @@ def train(
             interruption.asked = True
         if path is not None:
             training.save(path)
-    if interruption.asked:
+    if training.step < steps:
         message = f"stopped by Ctrl-C after {training.step} of {steps} steps; this is the model so far"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
     return training.model()
