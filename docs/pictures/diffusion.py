@@ -28,7 +28,7 @@ SHOWN = [
     ((1, 7), ("identity", "rotate_180")),
     ((2, 5), ("identity", "flip")),
     ((2, 5), ("identity", "hflip")),
-    ((3, 8), ("identity", "rotate_cw")),
+    ((1, 4), ("identity", "rotate_180")),
 ]
 THREE = [
     ((6, 9, 2), ("identity", "rotate_180", "rotate_cw")),
@@ -67,7 +67,7 @@ def accuracy(model: gf.diffusion.Model) -> None:
 
 def copies(model: gf.diffusion.Model) -> None:
     """Print how far pictures are from the nearest one of the training, and how far those are from each other."""
-    real, labels = load_digits(return_X_y=True)
+    real = load_digits().data
     train = torch.nn.functional.interpolate(torch.from_numpy(real / 16).view(-1, 1, 8, 8), (16, 16), mode="bicubic")
     train = train.clamp(0, 1).flatten(1)
     for guidance in (1.0, 2.0):

@@ -134,7 +134,7 @@ def anagram(*arguments: Any, model: str = "m.safetensors") -> Result:
         (("--seed", 7), {"seed": 7}),
         (("--steps", 4), {"steps": 4}),
         (("--guidance", 9), {"guidance": 9}),
-        (("--sampler", "ddpm"), {"sampler": "ddpm"}),
+        (("--sampler", "ddim"), {"sampler": "ddim"}),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) else "",
 )
@@ -210,6 +210,23 @@ def test_an_interrupted_built_in_model_is_gone_on_with(folder: Path, monkeypatch
     assert all(map(torch.equal, found.network.parameters(), expected.network.parameters()))
 
 
+def test_ctrl_c_while_the_built_in_model_is_trained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genimg_fast.diffusion import _training
+
+    tiny_digits(monkeypatch)
+    advance = _training._Training.advance
+
+    def interrupted(self: Any) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return advance(self)
+
+    monkeypatch.setattr(_training._Training, "advance", interrupted)
+    done = command("anagram", "-o", "out/a.png")
+    assert done.exit_code == 1
+    assert "stopped by Ctrl-C after 1 of 4 steps" in done.stderr
+    assert list((folder / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize("value", ["", "relative"])
 def test_the_cache_is_in_the_home_folder_by_default(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from genimg_fast.diffusion import _builtin
@@ -247,7 +264,7 @@ BAD_ANAGRAMS = [
     (["--label", "dog"], "labels must name a class for each of 2 views, got 1"),
     (["--view", "identity", "--view", "inside_out"], "inside_out"),
     (["--steps", "1001"], "steps must be at most 1000"),
-    (["--sampler", "euler"], "'--sampler': 'euler' is not one of 'ddim', 'ddpm'"),
+    (["--sampler", "euler"], "'--sampler': 'euler' is not one of 'ddpm', 'ddim'"),
 ]
 
 

@@ -79,7 +79,7 @@ def train_diffusion(data: str, output: str, no_progress: bool, **options: Any) -
 @click.option("--seed", type=click.IntRange(min=0), help="Makes a run repeatable.")
 @click.option("--steps", type=_COUNT, default=50, show_default=True, help="Of the sampler.")
 @click.option("--guidance", type=float, default=3.0, show_default=True, help="More is more typical of the classes.")
-@click.option("--sampler", type=choice(("ddim", "ddpm")), default="ddim", show_default=True)
+@click.option("--sampler", type=choice(("ddpm", "ddim")), default="ddpm", show_default=True)
 @click.option("--animate", metavar="FILE", help="The best one turning into its other views: .gif, or .png (APNG).")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 def anagram(output: str, path: str | None, rows: int, animate: str | None, no_progress: bool, **options: Any) -> None:
@@ -129,6 +129,7 @@ def _in_short() -> Iterator[None]:
             yield
         except ImportError as error:
             raise ValueError(str(error)) from error
-    for warning in caught:
-        if issubclass(warning.category, RuntimeWarning):
-            click.echo(str(warning.message), err=True)
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, RuntimeWarning):
+                    click.echo(str(warning.message), err=True)

@@ -72,7 +72,7 @@ def anagram(
     *,
     steps: int = 50,
     guidance: float = 3.0,
-    sampler: str = "ddim",
+    sampler: str = "ddpm",
     seed: int | None = None,
     reader: Reader | None = None,
     progress: bool = True,

@@ -14,7 +14,7 @@ from genimg_fast.diffusion._packages import need
 from genimg_fast.views import Views
 
 # The cosine schedule ends in hardly anything but noise. There DDPM needs clipping. Diffusers' DDIM clips the expected
-# picture but not the noise that goes with it, which spoils both: it does without, and begins where some picture is left.
+# picture but not the noise that goes with it, which spoils both: here it does without, and begins a little later.
 _OPTIONS = {
     "ddim": {"clip_sample": False, "timestep_spacing": "leading"},
     "ddpm": {"clip_sample": True, "timestep_spacing": "trailing"},
@@ -30,7 +30,7 @@ def sample(
     *,
     steps: int = 50,
     guidance: float = 2.0,
-    sampler: str = "ddim",
+    sampler: str = "ddpm",
     seed: int | None = None,
     progress: bool = True,
 ) -> torch.Tensor:
@@ -44,7 +44,8 @@ def sample(
             the noise, and its errors there grow.
         guidance: Weight g of u + g (c - u), with the predictions u without and c with the class: 1 is none, more makes
             pictures more typical and less diverse.
-        sampler: "ddim" (deterministic after the first noise) or "ddpm" (fresh noise in each step).
+        sampler: "ddpm" (fresh noise in each step) or "ddim" (deterministic after the first noise; small networks leave
+            specks in more of its pictures).
         seed: Picture i has the seed ``seed + i``, whatever the others are, and its noise does not depend on device or
             threads. None: different each time.
         progress: Whether to show a bar, where standard error is a terminal.
