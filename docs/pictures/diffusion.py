@@ -32,7 +32,6 @@ SHOWN = [
 ]
 THREE = [
     ((6, 9, 2), ("identity", "rotate_180", "rotate_cw")),
-    ((2, 5, 5), ("identity", "flip", "hflip")),
     ((6, 9, 8), ("identity", "rotate_180", "hflip")),
 ]
 
