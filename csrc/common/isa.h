@@ -36,15 +36,15 @@ const char* isa_name(Isa isa);
   namespace v4x {                  \
   __VA_ARGS__                      \
   }
-#define GENIMG_OF_LEVEL(name)                                \
-  (::genimg::active_isa() == ::genimg::Isa::v4x  ? v4x::name \
-   : ::genimg::active_isa() == ::genimg::Isa::v4 ? v4::name  \
-   : ::genimg::active_isa() == ::genimg::Isa::v3 ? v3::name  \
-                                                 : baseline::name)
+#define GENIMG_OF_LEVEL(...)                                        \
+  (::genimg::active_isa() == ::genimg::Isa::v4x  ? v4x::__VA_ARGS__ \
+   : ::genimg::active_isa() == ::genimg::Isa::v4 ? v4::__VA_ARGS__  \
+   : ::genimg::active_isa() == ::genimg::Isa::v3 ? v3::__VA_ARGS__  \
+                                                 : baseline::__VA_ARGS__)
 #else
 #define GENIMG_DECLARE_LEVELS(...) \
   namespace baseline {             \
   __VA_ARGS__                      \
   }
-#define GENIMG_OF_LEVEL(name) (baseline::name)
+#define GENIMG_OF_LEVEL(...) (baseline::__VA_ARGS__)
 #endif

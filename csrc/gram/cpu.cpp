@@ -12,36 +12,14 @@
 
 namespace genimg::gram {
 
-#define GENIMG_TABLES(level)                   \
-  namespace level {                            \
-  extern const Kernels<float> float_kernels;   \
-  extern const Kernels<double> double_kernels; \
-  }
-GENIMG_TABLES(baseline)
-#if defined(__x86_64__)
-GENIMG_TABLES(v3)
-GENIMG_TABLES(v4)
-GENIMG_TABLES(v4x)
-#endif
-#undef GENIMG_TABLES
+GENIMG_DECLARE_LEVELS(extern const Kernels<float> float_kernels; extern const Kernels<double> double_kernels;)
 
 template <typename T>
 const Kernels<T>& kernels() {
-  static const Kernels<T>& table = [](Isa isa) -> const Kernels<T>& {
-    const auto pick = [](const Kernels<float>& f, const Kernels<double>& d) -> const Kernels<T>& {
-      if constexpr (std::is_same_v<T, float>)
-        return f;
-      else
-        return d;
-    };
-#if defined(__x86_64__)
-    if (isa == Isa::v4x) return pick(v4x::float_kernels, v4x::double_kernels);
-    if (isa == Isa::v4) return pick(v4::float_kernels, v4::double_kernels);
-    if (isa == Isa::v3) return pick(v3::float_kernels, v3::double_kernels);
-#endif
-    return pick(baseline::float_kernels, baseline::double_kernels);
-  }(active_isa());
-  return table;
+  if constexpr (std::is_same_v<T, float>)
+    return GENIMG_OF_LEVEL(float_kernels);
+  else
+    return GENIMG_OF_LEVEL(double_kernels);
 }
 
 namespace {

@@ -15,55 +15,18 @@
 
 namespace genimg::histogram {
 
-#define GENIMG_TABLES(level)                   \
-  namespace level {                            \
-  extern const Kernels<float> float_kernels;   \
-  extern const Kernels<double> double_kernels; \
-  extern const MapBytes byte_map;              \
-  }
-GENIMG_TABLES(baseline)
-#if defined(__x86_64__)
-GENIMG_TABLES(v3)
-GENIMG_TABLES(v4)
-GENIMG_TABLES(v4x)
-#endif
-#undef GENIMG_TABLES
+GENIMG_DECLARE_LEVELS(extern const Kernels<float> float_kernels; extern const Kernels<double> double_kernels;
+                      extern const MapBytes byte_map;)
 
 template <typename T>
 const Kernels<T>& kernels() {
-  static const Kernels<T>& table = [](Isa isa) -> const Kernels<T>& {
-    constexpr bool is_float = std::is_same_v<T, float>;
-    const auto pick = [](const Kernels<float>& f, const Kernels<double>& d) -> const Kernels<T>& {
-      if constexpr (is_float)
-        return f;
-      else
-        return d;
-    };
-#if defined(__x86_64__)
-    if (isa == Isa::v4x) return pick(v4x::float_kernels, v4x::double_kernels);
-    if (isa == Isa::v4) return pick(v4::float_kernels, v4::double_kernels);
-    if (isa == Isa::v3) return pick(v3::float_kernels, v3::double_kernels);
-#endif
-    return pick(baseline::float_kernels, baseline::double_kernels);
-  }(active_isa());
-  return table;
+  if constexpr (std::is_same_v<T, float>)
+    return GENIMG_OF_LEVEL(float_kernels);
+  else
+    return GENIMG_OF_LEVEL(double_kernels);
 }
 
-MapBytes map_bytes() {
-#if defined(__x86_64__)
-  switch (active_isa()) {
-    case Isa::v4x:
-      return v4x::byte_map;
-    case Isa::v4:
-      return v4::byte_map;
-    case Isa::v3:
-      return v3::byte_map;
-    case Isa::baseline:
-      break;
-  }
-#endif
-  return baseline::byte_map;
-}
+MapBytes map_bytes() { return GENIMG_OF_LEVEL(byte_map); }
 
 namespace {
 

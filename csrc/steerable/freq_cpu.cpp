@@ -17,18 +17,7 @@
 
 namespace genimg::steerable {
 
-#define GENIMG_DECLARE_FREQ_KERNELS(isa)           \
-  namespace isa {                                  \
-  const FreqKernels<float>& freq_kernels(float);   \
-  const FreqKernels<double>& freq_kernels(double); \
-  }
-GENIMG_DECLARE_FREQ_KERNELS(baseline)
-#if defined(__x86_64__)
-GENIMG_DECLARE_FREQ_KERNELS(v3)
-GENIMG_DECLARE_FREQ_KERNELS(v4)
-GENIMG_DECLARE_FREQ_KERNELS(v4x)
-#endif
-#undef GENIMG_DECLARE_FREQ_KERNELS
+GENIMG_DECLARE_LEVELS(const FreqKernels<float>& freq_kernels(float); const FreqKernels<double>& freq_kernels(double);)
 
 namespace {
 
@@ -36,18 +25,7 @@ constexpr double kPi = 3.14159265358979323846;
 
 template <typename T>
 const FreqKernels<T>& kernels() {
-  switch (active_isa()) {
-#if defined(__x86_64__)
-    case Isa::v4x:
-      return v4x::freq_kernels(T());
-    case Isa::v4:
-      return v4::freq_kernels(T());
-    case Isa::v3:
-      return v3::freq_kernels(T());
-#endif
-    default:
-      return baseline::freq_kernels(T());
-  }
+  return GENIMG_OF_LEVEL(freq_kernels(T()));
 }
 
 // ---- plans ----

@@ -11,20 +11,7 @@
 namespace genimg::steerable {
 namespace {
 
-const AllMaskKernels& all_kernels() {
-  switch (active_isa()) {
-#if defined(__x86_64__)
-    case Isa::v4x:
-      return v4x::mask_kernels;
-    case Isa::v4:
-      return v4::mask_kernels;
-    case Isa::v3:
-      return v3::mask_kernels;
-#endif
-    default:
-      return baseline::mask_kernels;
-  }
-}
+const AllMaskKernels& all_kernels() { return GENIMG_OF_LEVEL(mask_kernels); }
 const MaskKernels<float>& kernels(float) { return all_kernels().f32; }
 const MaskKernels<double>& kernels(double) { return all_kernels().f64; }
 

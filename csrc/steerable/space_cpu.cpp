@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "common/isa.h"
@@ -12,28 +13,11 @@ namespace genimg::steerable {
 namespace {
 
 template <typename T>
-const SpaceKernels<T>& pick(const SpaceKernels<float>& f, const SpaceKernels<double>& d) {
-  if constexpr (sizeof(T) == sizeof(float))
-    return f;
-  else
-    return d;
-}
-
-template <typename T>
 const SpaceKernels<T>& space_kernels() {
-#if defined(__x86_64__)
-  switch (active_isa()) {
-    case Isa::v4x:
-      return pick<T>(v4x::space_float, v4x::space_double);
-    case Isa::v4:
-      return pick<T>(v4::space_float, v4::space_double);
-    case Isa::v3:
-      return pick<T>(v3::space_float, v3::space_double);
-    case Isa::baseline:
-      break;
-  }
-#endif
-  return pick<T>(baseline::space_float, baseline::space_double);
+  if constexpr (std::is_same_v<T, float>)
+    return GENIMG_OF_LEVEL(space_float);
+  else
+    return GENIMG_OF_LEVEL(space_double);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
