@@ -14,6 +14,7 @@ Tensor = torch.Tensor
 
 # What has kernels; elsewhere the lines of reference.py serve.
 _KERNELS = ("cpu", "cuda")
+_DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
@@ -171,6 +172,28 @@ class Tensors:
     """What gram._Arrays is for arrays."""
 
     type = Tensor
+
+    @staticmethod
+    def plain(x: Any, definition: Any, tf32: bool) -> Tensor | None:
+        """Return the Gram matrices of features (B, C, H, W) that need no preparation; None for all others.
+
+        Of a small call the checks of everything else are a good third.
+        """
+        if (
+            type(x) is not Tensor
+            or definition is None
+            or definition.is_adapted
+            or x.dim() != 4
+            or x.dtype not in _DTYPES
+            or x.numel() == 0
+            or _needs_autograd(x)
+            or _torch.backend(x) not in _KERNELS
+        ):
+            return None
+        _, channels, height, width = x.shape
+        scale = 1 / definition.divisor(1, channels, height * width)
+        return _torch.ops().gram_product(x, None, None, False, scale, tf32)
+
     moveaxis = staticmethod(torch.movedim)
     broadcast_to = staticmethod(torch.broadcast_to)
     contiguous = staticmethod(Tensor.contiguous)

@@ -33,6 +33,11 @@ class Normalization:
     identity: float = 0.0
     mixes_batch: bool = False
 
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the matrix is anything but the products over the divisor."""
+        return self.center or self.mixes_batch or self.identity != 0
+
 
 _NONE = Normalization(lambda b, c, p: 1)
 _HW = Normalization(lambda b, c, p: p)
@@ -124,6 +129,11 @@ def gram_matrix(
         TypeError: Not floats, or different kinds or dtypes.
         ValueError: Shapes that do not fit, or an unknown option; no pixels at all.
     """
+    if mask is None and other is None and shift == (0, 0) and not center and _tensors is not None:
+        plain = channel_axis is None and spatial_dims == 2 and mask_normalization == "pixels"
+        gram = _tensors.plain(features, NORMALIZATIONS.get(normalization), allow_tf32) if plain else None
+        if gram is not None:
+            return gram
     maps = _maps(features, normalization, center, spatial_dims, channel_axis, allow_tf32)
     if other is not None:
         maps.pair(other, spatial_dims, channel_axis)
