@@ -12,14 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def interleaved(
-    candidates: dict[str, Callable[[], object]], seconds: float = 2.0, warm: bool = False
-) -> dict[str, float]:
+def interleaved(candidates: dict[str, Callable[[], object]], seconds: float = 2.0, warm: int = 0) -> dict[str, float]:
     """Return the median time of one call of each candidate, in seconds.
 
     The candidates are called in turn, round after round, so that a change of the machine's speed meets all of them.
     The number of rounds fills about ``seconds`` after one round of warming up, with at least 5. Fast candidates are
-    repeated within a round until it lasts 0.2 ms, well above the clock's resolution. ``warm``: each is called once more
+    repeated within a round until it lasts 0.2 ms, well above the clock's resolution. ``warm``: how often each is called
     before it is timed, so that the caches hold what is its own and not what the others left.
     """
     repeats = {}
@@ -33,7 +31,7 @@ def interleaved(
     samples: dict[str, list[float]] = {label: [] for label in candidates}
     for _ in range(rounds):
         for label, function in candidates.items():
-            if warm:
+            for _ in range(warm):
                 function()
             samples[label].append(_time(function, repeats[label]))
     return {label: statistics.median(times) for label, times in samples.items()}

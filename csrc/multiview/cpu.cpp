@@ -45,7 +45,7 @@ bool all_in_runs(const Views& views) {
 // that what a turned view or one of rolled columns reads stays in the nearest cache.
 struct Tiling {
   Tiling(const Shape& shape, const Views& views) : shape_(shape) {
-    columns = std::min<int32_t>(shape.width, all_by_rows(views) ? 1024 : 32);
+    columns = std::min<int32_t>(shape.width, all_by_rows(views) ? 1024 : 64);
     rows = std::min<int32_t>(shape.height, std::max<int32_t>(1, kTilePixels / columns));
     across_ = (shape.width + columns - 1) / columns;
     per_plane = across_ * ((shape.height + rows - 1) / rows);

@@ -150,11 +150,11 @@ GENIMG_HD void move_row(const In& in, int64_t from, int64_t n, int64_t ahead, To
 
 // A quarter turn: squares of the source, row by row, are transposed.
 template <typename Put, typename In, typename To>
-GENIMG_HD void turn_square(const In& in, const int64_t* starts, bool rises, To* to, int64_t stride) {
+GENIMG_HD void turn_square(const In& in, const int64_t* starts, int64_t ahead, bool rises, To* to, int64_t stride) {
   using R = typename In::R;
   constexpr int n = Vector<R>::lanes;
   alignas(64) R square[n * n];
-  for (int b = 0; b < n; ++b) store(square + b * n, In::template from<1>(in, starts[b], n));
+  for (int b = 0; b < n; ++b) store(square + b * n, In::template from<1>(in, starts[b], ahead));
   transpose(square, n, square, n);
   for (int a = 0; a < n; ++a) Put::put_vector(to + (rises ? a : n - 1 - a) * stride, load<VectorOf<R>>(square + a * n));
 }
@@ -165,6 +165,7 @@ void turn(const Gather& gather, const In& in, To* to, int64_t stride) {
   const Tile& tile = gather.tile;
   const int32_t* const p = gather.view->p;
   const bool rises = p[3] > 0;
+  const int64_t ahead = int64_t{p[1]} * tile.columns * gather.width;  // the next tile's
   int64_t starts[n];
   for (int32_t r = 0; r < tile.rows; r += n)
     for (int32_t j = 0; j < tile.columns; j += n) {
@@ -173,7 +174,7 @@ void turn(const Gather& gather, const In& in, To* to, int64_t stride) {
       for (int b = 0; b < width; ++b) starts[b] = affine_source(p, first, tile.x + j + b, gather.width);
       To* const corner = to + r * stride + j;
       if (height == n && width == n)
-        turn_square<Put>(in, starts, rises, corner, stride);
+        turn_square<Put>(in, starts, ahead, rises, corner, stride);
       else
         for (int a = 0; a < height; ++a)
           for (int b = 0; b < width; ++b)
@@ -333,6 +334,10 @@ template <typename T, typename R>
 void finish(const Step<R>& step, const typename Kernels<T>::Rows& given, R limit, R scale, int64_t n) {
   const Step<R> k = step;
   const auto rows = given;
+  for (int64_t i = 0; i < n; i += 64 / sizeof(T)) {
+    fetch(rows.x + n + i);
+    if (rows.noise != nullptr) fetch(rows.noise + n + i);
+  }
   const T* const noise = rows.noise;
   const R *const variance = rows.variance, *const deviation = rows.deviation;
   if (noise == nullptr) return write_expected<T>(k, rows, limit, scale, n, [](int64_t) { return R(0); });
