@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,29 @@ def with_gradient(x: torch.Tensor, function: Any) -> tuple[torch.Tensor, torch.T
     result = function(x)
     (gradient,) = torch.autograd.grad((result - seeded(*result.shape, seed=9)).square().mean(), x)
     return result.detach(), gradient
+
+
+VIEWS, VIEWED = ["identity", "rotate_cw", "negate"], (2, 6, 6)
+VIEW_WEIGHTS = [1.0, 2.0, 3.0]
+
+
+def predictions() -> torch.Tensor:
+    """Return what a network predicted for two pictures: noise and variance, of all views, in two halves."""
+    return seeded(12, 4, 6, 6, seed=5)
+
+
+def own_predictions(rank: int) -> torch.Tensor:
+    """Return those of the views that a rank has: the first and the third, or the second."""
+    stack = predictions().reshape(2, 3, 2, 4, 6, 6)
+    return stack[:, rank::RANKS].flatten(0, 2)
+
+
+def view_step(views: Any, prediction: torch.Tensor, weights: list[float], **options: Any) -> torch.Tensor:
+    """Return the pictures after a step."""
+    config = {"_class_name": "DDPMScheduler", "beta_schedule": "linear", "variance_type": "learned_range"}
+    sampler = gf.MultiViewStep(views, config, 3.0, weights=weights, steps=10, **options)
+    generator = torch.Generator().manual_seed(3)
+    return sampler.step(prediction, sampler.timesteps[4], seeded(2, *VIEWED, seed=6), generator=generator)
 
 
 def picture(size: tuple[int, int], seed: int = 0) -> torch.Tensor:
@@ -117,6 +141,13 @@ def calls(rank: int) -> dict[str, Any]:
     found["maps"] = tiled.maps(picture(LARGE), ["conv4"])[0]["conv4"]
     found["sums"] = tiled.sums(picture(LARGE), grams)[0]
     found["texture"] = texture(dist.group.WORLD)
+    views = distributed.own_views(VIEWS, VIEWED)
+    weights = VIEW_WEIGHTS[rank::RANKS]
+    found["names"] = views.names
+    for reduce in ("mean", "sum"):
+        found[f"views {reduce}"] = distributed.reduce_views(own_predictions(rank), views, 3.0, weights, reduce)
+    found["unweighted views"] = distributed.reduce_views(own_predictions(rank), views, 3.0)
+    found["step"] = view_step(views, own_predictions(rank), weights, group=dist.group.WORLD)
     found["descended"] = descended(tiled.evaluation(LARGE, grams, loss), picture(LARGE, seed=rank))
     return found
 
@@ -261,3 +292,47 @@ def test_bad_arguments_are_named() -> None:
         distributed.all_reduce(features())
     with pytest.raises(RuntimeError, match=r"group needs torch\.distributed: call"):
         FeatureSums(tiny_networks.vgg(), LAYERS, 48, object()).sums(picture(LARGE), grams)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "sum"])
+def test_views_on_several_ranks_are_averaged_as_by_one_process(found: Any, reduce: str) -> None:
+    assert [one["names"] for one in found] == [["identity", "negate"], ["rotate_cw"]]
+    views = gf.Views(VIEWS, VIEWED)
+    wanted = gf.reduce_views(predictions(), views, 3.0, VIEW_WEIGHTS, reduce)
+    for rank in range(RANKS):
+        for one, other in zip(found[rank][f"views {reduce}"], wanted, strict=True):
+            assert_same(one, other)
+        for one, other in zip(found[rank]["unweighted views"], gf.reduce_views(predictions(), views, 3.0), strict=True):
+            assert_same(one, other)
+
+
+def test_a_step_with_views_on_several_ranks_is_that_of_one_process(found: Any) -> None:
+    pytest.importorskip("diffusers")
+    wanted = view_step(gf.Views(VIEWS, VIEWED), predictions(), VIEW_WEIGHTS)
+    for rank in range(RANKS):
+        assert_same(found[rank]["step"], wanted)
+    assert torch.equal(found[0]["step"], found[1]["step"])
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """A group of this process only."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def test_views_over_ranks_say_what_they_need(alone: None) -> None:
+    views = gf.Views(VIEWS, VIEWED)
+    with pytest.raises(ValueError, match="reduce must be 'mean' or 'sum' over several ranks, got 'alternate'"):
+        distributed.reduce_views(predictions(), views, 3.0, reduce="alternate")
+    with pytest.raises(ValueError, match="views must be at least one for each of 1 ranks, got 0"):
+        distributed.own_views([], VIEWED)
+    pytest.importorskip("diffusers")
+    config = {"_class_name": "DDPMScheduler", "beta_schedule": "linear"}
+    with pytest.raises(ValueError, match="group needs average='noise' and reduce='mean' or 'sum', got 'x0'"):
+        gf.MultiViewStep(views, config, steps=5, average="x0", group=dist.group.WORLD)
+    sampler = gf.MultiViewStep(views, config, 3.0, steps=5, group=dist.group.WORLD)
+    stack, x = predictions()[:, :2].contiguous(), seeded(2, *VIEWED)
+    with pytest.raises(ValueError, match="group needs noise, or generator with one seed on all ranks, got None"):
+        sampler.step(stack, sampler.timesteps[1], x)

@@ -11,6 +11,8 @@ from genimg_fast import multiview
 from genimg_fast._schedulers import Coefficients, coefficients, prepared
 from genimg_fast.views import Views
 
+_ALONE = ((1.0,), (1.0,), (1.0,))  # of one view
+
 AVERAGES = ("noise", "x0", "sample")  # in the order of the kernels' Average
 
 
@@ -30,6 +32,9 @@ class MultiViewStep:
             something is clipped, or the variance is learned.
         eta: For DDIM: 0 without noise, 1 with as much as DDPM.
         steps: Set the timesteps of a copy of the scheduler.
+        group: A process group of ``torch.distributed`` whose ranks hold views of their own, each with its part of the
+            predictions (`genimg_fast.distributed.own_views`); every rank gets the same pictures if all have the same
+            noise or generator. For averages of the noise.
 
     Raises:
         ValueError: A scheduler without timesteps or of another kind, an unknown ``average``, ``reduce="sum"`` with an
@@ -47,6 +52,7 @@ class MultiViewStep:
         average: str = "noise",
         eta: float = 0.0,
         steps: int | None = None,
+        group: Any = None,
     ) -> None:
         if average not in AVERAGES:
             raise ValueError(f"MultiViewStep: average must be one of {', '.join(map(repr, AVERAGES))}, got {average!r}")
@@ -54,10 +60,15 @@ class MultiViewStep:
             raise ValueError(
                 f"MultiViewStep: reduce='sum' adds parts of the noise: average must be 'noise', got {average!r}"
             )
+        if group is not None and (average != "noise" or reduce == "alternate"):
+            raise ValueError(
+                f"MultiViewStep: group needs average='noise' and reduce='mean' or 'sum', got {average!r} and {reduce!r}"
+            )
         if not 0 <= eta <= 1:
             raise ValueError(f"MultiViewStep: eta must be from 0 to 1, got {eta!r}")
         self.views, self.guidance, self.average, self.eta = views, guidance, average, eta
-        self.weights, self.reduce = weights, reduce
+        self.weights, self.reduce, self.group = weights, reduce, group
+        self._canonical = Views("identity", views.shape) if group is not None else views
         self.scheduler = prepared(scheduler, steps)
         self.timesteps: list[float] = self.scheduler.timesteps.tolist()
         self._known: dict[float, tuple[Coefficients, tuple[float, ...]]] = {}
@@ -109,11 +120,15 @@ class MultiViewStep:
             raise ValueError(
                 f"MultiViewStep: x must be (B, {', '.join(map(str, self.views.shape))}), got {tuple(x.shape)}"
             )
-        if self.views.dense:
+        if self.group is not None:
+            prediction, table, guided = self._over_ranks(prediction, t, number), _ALONE, False
+        elif self.views.dense:
             prediction = multiview._turned_back(kind, prediction, self.views, table, guided)
             guided = False
         if not known.is_noisy:
             noise = None
+        elif noise is None and generator is None and self.group is not None:
+            raise ValueError("MultiViewStep: group needs noise, or generator with one seed on all ranks, got None")
         elif noise is None:
             noise = kind.normal(generator, x)
         elif tuple(noise.shape) != tuple(x.shape):
@@ -124,13 +139,14 @@ class MultiViewStep:
             noise = kind.same(noise, x)
         average = AVERAGES.index(self.average)
         prediction = kind.same(prediction, x)
-        return kind.step(x, prediction, noise, self.views, table, guided, numbers, average, out)
+        return kind.step(x, prediction, noise, self._canonical, table, guided, numbers, average, out)
 
     def sample(
         self,
         denoise: Callable[[Any, float], Any],
         x: Any,
         *,
+        start: int = 0,
         generator: Any = None,
         progress: bool = False,
         callback: Callable[[int, float, Any], None] | None = None,
@@ -139,7 +155,8 @@ class MultiViewStep:
 
         Args:
             denoise: The network: a stack (`inputs`) and a timestep in, the stack of predictions out.
-            x: Standard normal noise, or a picture at the first timestep.
+            x: Standard normal noise; or, with ``start``, pictures at that timestep.
+            start: The number of the first step: later ones keep more of ``x`` (SDEdit, Meng et al. 2022).
             generator: As for `step`. With one, the same pictures each time, for any number of threads.
             progress: Show a bar on a terminal.
             callback: Called after each step with its number, its timestep and the pictures so far.
@@ -149,16 +166,30 @@ class MultiViewStep:
         """
         if isinstance(x, np.ndarray):
             generator = np.random.default_rng(generator)
-        timesteps: Any = self.timesteps
+        if not 0 <= start < len(self.timesteps):
+            raise ValueError(f"MultiViewStep: start must be from 0 to {len(self.timesteps) - 1}, got {start}")
+        timesteps: Any = self.timesteps[start:]
         if progress:
             from tqdm import tqdm
 
             timesteps = tqdm(timesteps, desc="sample", disable=None, leave=False)
-        for number, t in enumerate(timesteps):
+        for number, t in enumerate(timesteps, start):
             x = self.step(denoise(self.inputs(x), t), t, x, generator=generator, number=number)
             if callback is not None:
                 callback(number, t, x)
         return x
+
+    def _over_ranks(self, prediction: Any, t: Any, number: int | None) -> Any:
+        """Return the average over all ranks' views, as a prediction of the picture itself."""
+        import torch
+
+        from genimg_fast import distributed
+
+        guidance = self._guidance(self._number(number, t), t)
+        averaged = distributed.reduce_views(
+            prediction, self.views, guidance, self.weights, self.reduce, group=self.group
+        )
+        return torch.cat(averaged, 1) if isinstance(averaged, tuple) else averaged
 
     def _coefficients(self, t: Any) -> tuple[Coefficients, tuple[float, ...]]:
         found = self._known.get(t) if isinstance(t, (int, float)) else None
@@ -175,8 +206,12 @@ class MultiViewStep:
             return number or 0
         return self.timesteps.index(float(t))
 
-    def _averaging(self, number: int, t: Any) -> multiview.Averaging:
+    def _guidance(self, number: int, t: Any) -> multiview.Guidance:
         guidance = self.guidance(number, float(t)) if callable(self.guidance) else self.guidance
         if callable(self.guidance) and guidance is None:
             raise ValueError("MultiViewStep: guidance(step, t) must give a number, got None")
+        return guidance
+
+    def _averaging(self, number: int, t: Any) -> multiview.Averaging:
+        guidance = self._guidance(number, t)
         return multiview.averaging(len(self.views), guidance, self.weights, self.reduce, number, self.views.factorized)

@@ -1,4 +1,4 @@
-"""Gram matrices of features that lie on several ranks of `torch.distributed`.
+"""Gram matrices of features, and averages over views, that lie on several ranks of `torch.distributed`.
 
 A Gram matrix is a sum over positions, so that ranks may each hold a part of them: tiles of one picture, or pictures of
 their own. The calls here are collective: every rank of the group makes them, in the same order, with tensors on a
@@ -21,8 +21,9 @@ from torch.autograd.function import once_differentiable
 
 import genimg_fast as gf
 from genimg_fast.gram import NORMALIZATIONS
+from genimg_fast.views import Views
 
-__all__ = ["all_reduce", "channel_means", "gram_matrix", "mean"]
+__all__ = ["all_reduce", "channel_means", "gram_matrix", "mean", "own_views", "reduce_views"]
 
 
 def all_reduce(x: torch.Tensor, group: Any = None) -> torch.Tensor:
@@ -84,6 +85,58 @@ def gram_matrix(
     if definition.identity:
         gram = gram + definition.identity * torch.eye(channels, dtype=gram.dtype, device=gram.device)
     return gram
+
+
+def own_views(views: Sequence[Any], shape: tuple[int, int, int], *, group: Any = None) -> Views:
+    """Return the views that this rank takes of a list that all ranks share: every so-many-th.
+
+    Args:
+        views, shape: As for `genimg_fast.Views`; at least as many views as ranks.
+        group: As for `all_reduce`.
+
+    Raises:
+        ValueError: Fewer views than ranks.
+        RuntimeError: ``torch.distributed`` is not initialised.
+    """
+    group = checked(group)
+    rank, ranks = dist.get_rank(group), dist.get_world_size(group)
+    if len(views) < ranks:
+        raise ValueError(f"own_views: views must be at least one for each of {ranks} ranks, got {len(views)}")
+    return Views(list(views)[rank::ranks], shape)
+
+
+def reduce_views(
+    prediction: torch.Tensor,
+    views: Views,
+    guidance: Any = 7.0,
+    weights: Sequence[float] | None = None,
+    reduce: str = "mean",
+    *,
+    group: Any = None,
+) -> Any:
+    """Return the average over the views of all ranks of what a network predicted for each.
+
+    Args:
+        prediction: Of this rank's views, as for `genimg_fast.reduce_views`; as many pictures on every rank.
+        views, guidance, weights: Of this rank.
+        reduce: ``"mean"`` or ``"sum"``.
+        group: As for `all_reduce`.
+
+    Returns:
+        As `genimg_fast.reduce_views`, the same on every rank.
+
+    Raises:
+        TypeError, ValueError: As `genimg_fast.reduce_views`; another ``reduce``.
+        RuntimeError: ``torch.distributed`` is not initialised.
+    """
+    if reduce not in ("mean", "sum"):
+        raise ValueError(f"reduce_views: reduce must be 'mean' or 'sum' over several ranks, got {reduce!r}")
+    own = sum(weights) if weights is not None else float(len(views))
+    total = float(all_reduce(torch.tensor(own, dtype=torch.float64, device=prediction.device), group))
+    summed = gf.reduce_views(prediction, views, guidance, weights, "sum")
+    noise, variance = summed if isinstance(summed, tuple) else (summed, None)
+    noise = all_reduce(noise, group) / (total if reduce == "mean" else 1.0)
+    return noise if variance is None else (noise, all_reduce(variance * own, group) / total)
 
 
 def mean(values: Sequence[torch.Tensor], weights: Sequence[float] | None = None, *, group: Any = None) -> torch.Tensor:

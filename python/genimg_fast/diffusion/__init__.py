@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
     from genimg_fast.diffusion._builtin import digits_model
     from genimg_fast.diffusion._digits import DigitsClassifier, digits_classifier
+    from genimg_fast.diffusion._mixture import MixtureDenoiser
     from genimg_fast.diffusion._model import Model
     from genimg_fast.diffusion._sampling import sample
     from genimg_fast.diffusion._training import TrainingStep, train
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Anagrams": "_anagram",
     "DigitsClassifier": "_digits",
+    "MixtureDenoiser": "_mixture",
     "Model": "_model",
     "Score": "_anagram",
     "TrainingStep": "_training",
@@ -34,6 +36,7 @@ _HOME = {
 __all__ = [
     "Anagrams",
     "DigitsClassifier",
+    "MixtureDenoiser",
     "Model",
     "Score",
     "TrainingStep",
