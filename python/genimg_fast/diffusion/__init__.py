@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from genimg_fast.diffusion._model import Model
     from genimg_fast.diffusion._sampling import sample
     from genimg_fast.diffusion._training import TrainingStep, train
+    from genimg_fast.diffusion._wrappers import MultiViewDenoiser, MultiViewUNet
 
 # Loaded at first use: torch and diffusers take seconds.
 _HOME = {
     "Anagrams": "_anagram",
     "DigitsClassifier": "_digits",
     "Model": "_model",
+    "MultiViewDenoiser": "_wrappers",
+    "MultiViewUNet": "_wrappers",
     "Score": "_anagram",
     "TrainingStep": "_training",
     "anagram": "_anagram",
@@ -35,6 +38,8 @@ __all__ = [
     "Anagrams",
     "DigitsClassifier",
     "Model",
+    "MultiViewDenoiser",
+    "MultiViewUNet",
     "Score",
     "TrainingStep",
     "anagram",
