@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from genimg_fast.diffusion._model import Model
     from genimg_fast.diffusion._sampling import sample
     from genimg_fast.diffusion._training import TrainingStep, train
+    from genimg_fast.diffusion._wrappers import MultiViewDenoiser, MultiViewUNet
 
 # Loaded at first use: torch and diffusers take seconds.
 _HOME = {
@@ -23,6 +24,8 @@ _HOME = {
     "DigitsClassifier": "_digits",
     "MixtureDenoiser": "_mixture",
     "Model": "_model",
+    "MultiViewDenoiser": "_wrappers",
+    "MultiViewUNet": "_wrappers",
     "Score": "_anagram",
     "TrainingStep": "_training",
     "anagram": "_anagram",
@@ -38,6 +41,8 @@ __all__ = [
     "DigitsClassifier",
     "MixtureDenoiser",
     "Model",
+    "MultiViewDenoiser",
+    "MultiViewUNet",
     "Score",
     "TrainingStep",
     "anagram",
