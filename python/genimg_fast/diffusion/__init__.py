@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
     from genimg_fast.diffusion._builtin import digits_model
+    from genimg_fast.diffusion._deepfloyd import IFMultiViewPipeline, MultiViewPictures
     from genimg_fast.diffusion._digits import DigitsClassifier, digits_classifier
     from genimg_fast.diffusion._model import Model
     from genimg_fast.diffusion._sampling import sample
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 _HOME = {
     "Anagrams": "_anagram",
     "DigitsClassifier": "_digits",
+    "IFMultiViewPipeline": "_deepfloyd",
     "Model": "_model",
     "MultiViewDenoiser": "_wrappers",
+    "MultiViewPictures": "_deepfloyd",
     "MultiViewUNet": "_wrappers",
     "Score": "_anagram",
     "TrainingStep": "_training",
@@ -37,8 +40,10 @@ _HOME = {
 __all__ = [
     "Anagrams",
     "DigitsClassifier",
+    "IFMultiViewPipeline",
     "Model",
     "MultiViewDenoiser",
+    "MultiViewPictures",
     "MultiViewUNet",
     "Score",
     "TrainingStep",
