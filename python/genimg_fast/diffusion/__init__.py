@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
     from genimg_fast.diffusion._builtin import digits_model
+    from genimg_fast.diffusion._deepfloyd import IFMultiViewPipeline, MultiViewPictures
     from genimg_fast.diffusion._digits import DigitsClassifier, digits_classifier
     from genimg_fast.diffusion._mixture import MixtureDenoiser
     from genimg_fast.diffusion._model import Model
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
 _HOME = {
     "Anagrams": "_anagram",
     "DigitsClassifier": "_digits",
+    "IFMultiViewPipeline": "_deepfloyd",
     "MixtureDenoiser": "_mixture",
     "Model": "_model",
     "MultiViewDenoiser": "_wrappers",
+    "MultiViewPictures": "_deepfloyd",
     "MultiViewUNet": "_wrappers",
     "Score": "_anagram",
     "TrainingStep": "_training",
@@ -39,9 +42,11 @@ _HOME = {
 __all__ = [
     "Anagrams",
     "DigitsClassifier",
+    "IFMultiViewPipeline",
     "MixtureDenoiser",
     "Model",
     "MultiViewDenoiser",
+    "MultiViewPictures",
     "MultiViewUNet",
     "Score",
     "TrainingStep",

@@ -20,7 +20,7 @@ REDUCTIONS = ("mean", "sum")
 LATENT_CHANNELS = (4, 16)
 # What encoders to latents do not commute with: changes of values and of neighbourhoods.
 NOT_ON_LATENTS = frozenset(
-    "negate permute_channels pixel_permute hadamard dct householder random_patch colour grey".split()
+    ["negate", "permute_channels", "pixel_permute", "hadamard", "dct", "householder", "random_patch", "colour", "grey"]
 )
 _OF_PICTURES = (
     "down_block_additional_residuals",

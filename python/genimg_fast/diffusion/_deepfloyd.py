@@ -1,0 +1,222 @@
+"""DeepFloyd IF on several views: the pixel models of diffusers with the step between two calls of the network fused.
+
+The algorithm is that of D. Geng, I. Park, A. Owens, "Visual anagrams", CVPR 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from genimg_fast import _arguments as check
+from genimg_fast import multiview
+from genimg_fast._multiview_step import MultiViewStep
+from genimg_fast.diffusion._wrappers import embeddings, stacked
+from genimg_fast.views import Views
+
+LEARNED = ("learned", "learned_range")
+
+
+@dataclass
+class MultiViewPictures:
+    """What `IFMultiViewPipeline` drew.
+
+    Attributes:
+        images: (B, 3, S, S) in [0, 1].
+        previews: For each preview the step's number and (B, 3, S, S) in [0, 1], the pictures it expected then.
+    """
+
+    images: torch.Tensor
+    previews: list[tuple[int, torch.Tensor]] = field(default_factory=list)
+
+
+class IFMultiViewPipeline:
+    """A stage of DeepFloyd IF whose pictures are something else in each view; make it with `from_pipe`.
+
+    The pictures are those of a plain loop with the scheduler's own step. The first stage draws small pictures, the
+    second enlarges them; the weights are the caller's. Neither safety checker nor watermark of the pipeline is run.
+    """
+
+    def __init__(self, pipe: Any, views: Views, averaging: dict[str, Any]) -> None:
+        self.pipe, self.views, self._averaging = pipe, views, averaging
+        self.is_upscaler = pipe.unet.config.in_channels == 2 * views.shape[0]
+
+    @classmethod
+    def from_pipe(
+        cls,
+        pipe: Any,
+        views: Any,
+        *,
+        weights: Sequence[float] | None = None,
+        reduce: str = "mean",
+        average: str = "noise",
+    ) -> IFMultiViewPipeline:
+        """Return the multi-view form of a pipeline, which stays as it is.
+
+        Args:
+            pipe: An ``IFPipeline`` or ``IFSuperResolutionPipeline`` of diffusers, or another pipeline with their
+                ``unet`` and ``scheduler`` (and ``image_noising_scheduler``).
+            views: Names or whatever else `Views` takes, for the size of the network; or `Views` of its shape.
+            weights, reduce, average: As for `MultiViewStep`.
+
+        Raises:
+            ValueError: Views of another shape; a network that is of neither stage.
+        """
+        config = pipe.unet.config
+        channels, size = config.out_channels // 2, config.sample_size
+        if config.out_channels % 2 or config.in_channels not in (channels, 2 * channels):
+            raise ValueError(
+                "IFMultiViewPipeline: pipe must have a network of C or 2 C channels that predicts 2 C, noise and "
+                f"variance, got {config.in_channels} and {config.out_channels}"
+            )
+        if config.in_channels == 2 * channels and getattr(pipe, "image_noising_scheduler", None) is None:
+            raise ValueError("IFMultiViewPipeline: pipe has a network that enlarges, but no image_noising_scheduler")
+        shape = (channels, size, size)
+        if not isinstance(views, Views):
+            views = Views(views, shape)
+        if views.shape != shape:
+            raise ValueError(f"IFMultiViewPipeline: views must be of the network's shape {shape}, got {views.shape}")
+        return cls(pipe, views, {"weights": weights, "reduce": reduce, "average": average})
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt_embeds: torch.Tensor | Sequence[str],
+        negative_prompt_embeds: torch.Tensor | None = None,
+        *,
+        image: torch.Tensor | None = None,
+        n: int = 1,
+        steps: int | None = None,
+        guidance: multiview.Guidance | Callable[[int, float], multiview.Guidance] = 7.0,
+        noise_level: int = 250,
+        generator: torch.Generator | None = None,
+        progress: bool = True,
+        callback: Callable[[int, float, torch.Tensor], None] | None = None,
+        preview_every: int | None = None,
+    ) -> MultiViewPictures:
+        """Draw pictures.
+
+        Args:
+            prompt_embeds: (V, L, D), one for each view; or V prompts, which the pipeline's text encoder reads.
+            negative_prompt_embeds: (V, L, D) or (1, L, D), for guidance; of prompts: None, the empty prompt.
+            image: (B, 3, h, w) in [0, 1], what the second stage enlarges.
+            n: Pictures of the first stage.
+            steps: None: 100 in the first stage, 50 in the second.
+            guidance: As for `MultiViewStep`; None: none, and the network does half the work.
+            noise_level: Of the enlarged pictures, a timestep of ``image_noising_scheduler``.
+            generator: With one, the same pictures each time.
+            progress: Show a bar on a terminal.
+            callback: Called after each step with its number, its timestep and the noisy pictures in [-1, 1].
+            preview_every: Keep the pictures that are expected at each so many-th step.
+
+        Raises:
+            TypeError, ValueError: Something is not as above.
+        """
+        if (image is None) == self.is_upscaler:
+            wanted = "given to the second stage" if self.is_upscaler else "None in the first stage"
+            raise ValueError(f"IFMultiViewPipeline: image must be {wanted}, got {'None' if image is None else 'one'}")
+        if preview_every is not None:
+            check.integer("preview_every", preview_every, 1)
+        steps = check.integer("steps", (50 if self.is_upscaler else 100) if steps is None else steps, 1)
+        step = MultiViewStep(self.views, self.pipe.scheduler.config, guidance, steps=steps, **self._averaging)
+        text = self._text(prompt_embeds, negative_prompt_embeds, step.is_guided)
+        x = self._noise(check.integer("n", n, 1) if image is None else len(image), generator)
+        fixed, levels = (None, None) if image is None else self._enlarged(image, noise_level, generator)
+        previews = []
+        for number, t in _steps(step.timesteps, progress):
+            prediction = self._predict(step, x, fixed, t, text, levels)
+            if preview_every is not None and number % preview_every == 0:
+                previews.append((number, _shown(_expected(step, prediction, t, x, number))))
+            x = step.step(prediction, t, x, generator=generator, number=number)
+            if callback is not None:
+                callback(number, t, x)
+        if hasattr(self.pipe, "maybe_free_model_hooks"):
+            self.pipe.maybe_free_model_hooks()
+        return MultiViewPictures(_shown(x), previews)
+
+    @property
+    def _device(self) -> torch.device:
+        found = getattr(self.pipe, "_execution_device", None)
+        return torch.device(self.pipe.unet.device if found is None else found)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """What pictures are kept in: a half network's errors need not add up in them."""
+        return torch.promote_types(self.pipe.unet.dtype, torch.float32)
+
+    def _noise(self, n: int, generator: torch.Generator | None) -> torch.Tensor:
+        device = self._device if generator is None else generator.device
+        shape = (n, *self.views.shape)
+        return torch.randn(shape, generator=generator, device=device, dtype=self._dtype).to(self._device)
+
+    def _enlarged(
+        self, image: torch.Tensor, level: int, generator: torch.Generator | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pictures at the network's size with noise, and its level for each."""
+        if image.ndim != 4 or image.shape[1] != self.views.shape[0]:
+            raise ValueError(f"image must be (B, {self.views.shape[0]}, h, w), got the shape {tuple(image.shape)}")
+        scheduler = self.pipe.image_noising_scheduler
+        last = scheduler.config.num_train_timesteps - 1
+        if check.integer("noise_level", level, 0) > last:
+            raise ValueError(f"noise_level must be at most {last}, got {level}")
+        pictures = image.to(self._device, self._dtype) * 2 - 1
+        large = torch.nn.functional.interpolate(pictures, self.views.shape[1:], mode="bilinear", align_corners=True)
+        levels = torch.full((len(large),), level, device=large.device)
+        return scheduler.add_noise(large, self._noise(len(large), generator), levels), levels
+
+    def _text(self, given: Any, negative: torch.Tensor | None, guided: bool) -> list[torch.Tensor]:
+        """Return the embeddings (V, L, D) of each half."""
+        views = len(self.views)
+        if not isinstance(given, torch.Tensor):
+            given, none = self.pipe.encode_prompt(list(given), guided, device=self._device)
+            negative = none if negative is None else negative
+        found = embeddings("prompt_embeds", given, (views,))
+        assert found is not None
+        if not guided:
+            return [found]
+        other = embeddings("negative_prompt_embeds", negative, (1, views))
+        if other is None:
+            raise ValueError("negative_prompt_embeds must be given for guidance, got None")
+        return [other.expand(views, *other.shape[1:]), found]
+
+    def _predict(
+        self,
+        step: MultiViewStep,
+        x: torch.Tensor,
+        fixed: torch.Tensor | None,
+        t: float,
+        text: list[torch.Tensor],
+        levels: torch.Tensor | None,
+    ) -> torch.Tensor:
+        unet = self.pipe.unet
+        inputs = x if fixed is None else torch.cat([x, fixed], 1)
+        stack = stacked(inputs, self.views, len(text)).to(unet.dtype)
+        context = torch.cat(text).to(self._device, unet.dtype).repeat_interleave(len(x), 0)
+        extra = {} if levels is None else {"class_labels": levels.repeat(len(context) // len(x))}
+        prediction = unet(stack, t, encoder_hidden_states=context, return_dict=False, **extra)[0]
+        if getattr(step.scheduler.config, "variance_type", None) in LEARNED:
+            return prediction
+        return prediction[:, : self.views.shape[0]]
+
+
+def _steps(timesteps: list[float], progress: bool) -> Iterator[tuple[int, float]]:
+    from tqdm import tqdm
+
+    bar = tqdm(timesteps, desc="sampling", unit="step", disable=None if progress else True)
+    return enumerate(bar)
+
+
+def _expected(step: MultiViewStep, prediction: torch.Tensor, t: float, x: torch.Tensor, number: int) -> torch.Tensor:
+    """Return the clean pictures that a prediction stands for."""
+    known, _ = step._coefficients(t)
+    guidance = step.guidance(number, t) if callable(step.guidance) else step.guidance
+    found = multiview.reduce_views(prediction.to(x.dtype), step.views, guidance, step.weights, step.reduce, step=number)
+    mean = found[0] if isinstance(found, tuple) else found
+    return known.x0_from_x * x + known.x0_from_m * mean
+
+
+def _shown(x: torch.Tensor) -> torch.Tensor:
+    return (x / 2 + 0.5).clamp(0, 1)
