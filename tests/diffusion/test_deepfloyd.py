@@ -167,3 +167,23 @@ def test_wrong_pipelines():
         make(SimpleNamespace(unet=text_unet(5, 4), scheduler=None), ["flip"])
     with pytest.raises(ValueError, match="negative_prompt_embeds must be given"):
         make(stage(), ["identity", "flip", "hflip"])(PROMPT, steps=2)
+
+
+@pytest.mark.parametrize("upscaler", [False, True])
+def test_pipelines_of_diffusers_with_a_wrapped_network(upscaler):
+    pytest.importorskip("transformers", reason="diffusers has IFPipeline only with transformers")
+    parts, image = stage(upscaler), torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    kind = diffusers.IFSuperResolutionPipeline if upscaler else diffusers.IFPipeline
+    noising = [parts.image_noising_scheduler] if upscaler else []
+    pipe = kind(None, None, parts.unet, parts.scheduler, *noising, None, None, None, requires_safety_checker=False)
+    options = {"image": image} if upscaler else {}
+    fused = draw(pipe, **options).images
+    pipe.unet = gf.diffusion.MultiViewUNet(parts.unet, views(), PROMPT, negative_prompt_embeds=NEGATIVE)
+    pipe.set_progress_bar_config(disable=True)
+    if upscaler:
+        options = {"image": image * 2 - 1, "noise_level": 30}
+    found = pipe(
+        prompt_embeds=PROMPT[:1], negative_prompt_embeds=NEGATIVE[:1], num_inference_steps=5, guidance_scale=7.0,
+        generator=torch.Generator().manual_seed(3), output_type="pt", **options,
+    ).images  # fmt: skip
+    assert close((found / 2 + 0.5).clamp(0, 1), fused)
