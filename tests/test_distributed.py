@@ -148,6 +148,13 @@ def calls(rank: int) -> dict[str, Any]:
         found[f"views {reduce}"] = distributed.reduce_views(own_predictions(rank), views, 3.0, weights, reduce)
     found["unweighted views"] = distributed.reduce_views(own_predictions(rank), views, 3.0)
     found["step"] = view_step(views, own_predictions(rank), weights, group=dist.group.WORLD)
+    # The second rank's only view counts nothing.
+    without = [1.0, 0.0, 3.0][rank::RANKS]
+    found["views without"] = distributed.reduce_views(own_predictions(rank), views, 3.0, without)
+    found["step without"] = view_step(views, own_predictions(rank), without, group=dist.group.WORLD)
+    found["view gradient"] = with_gradient(
+        own_predictions(rank), lambda x: torch.cat(distributed.reduce_views(x, views, 3.0, weights), 1)
+    )
     found["descended"] = descended(tiled.evaluation(LARGE, grams, loss), picture(LARGE, seed=rank))
     return found
 
@@ -306,6 +313,25 @@ def test_views_on_several_ranks_are_averaged_as_by_one_process(found: Any, reduc
             assert_same(one, other)
 
 
+def test_a_rank_may_hold_views_that_count_nothing(found: Any) -> None:
+    views, weights = gf.Views(VIEWS, VIEWED), [1.0, 0.0, 3.0]
+    wanted = gf.reduce_views(predictions(), views, 3.0, weights)
+    for rank in range(RANKS):
+        for one, other in zip(found[rank]["views without"], wanted, strict=True):
+            assert_same(one, other)
+    pytest.importorskip("diffusers")
+    for rank in range(RANKS):
+        assert_same(found[rank]["step without"], view_step(views, predictions(), weights))
+
+
+def test_gradients_of_views_on_several_ranks_are_those_of_one_process(found: Any) -> None:
+    views = gf.Views(VIEWS, VIEWED)
+    _, gradient = with_gradient(predictions(), lambda x: torch.cat(gf.reduce_views(x, views, 3.0, VIEW_WEIGHTS), 1))
+    whole = gradient.reshape(2, 3, 2, 4, 6, 6)
+    for rank in range(RANKS):
+        assert_same(found[rank]["view gradient"][1], whole[:, rank::RANKS].flatten(0, 2))
+
+
 def test_a_step_with_views_on_several_ranks_is_that_of_one_process(found: Any) -> None:
     pytest.importorskip("diffusers")
     wanted = view_step(gf.Views(VIEWS, VIEWED), predictions(), VIEW_WEIGHTS)
@@ -326,6 +352,10 @@ def test_views_over_ranks_say_what_they_need(alone: None) -> None:
     views = gf.Views(VIEWS, VIEWED)
     with pytest.raises(ValueError, match="reduce must be 'mean' or 'sum' over several ranks, got 'alternate'"):
         distributed.reduce_views(predictions(), views, 3.0, reduce="alternate")
+    with pytest.raises(ValueError, match="weights must have a sum that is not 0"):
+        distributed.reduce_views(predictions(), views, 3.0, [1.0, -1.0, 0.0])
+    with pytest.raises(ValueError, match="weights must be a number or one for each of 3 views"):
+        distributed.reduce_views(predictions(), views, 3.0, [1.0])
     with pytest.raises(ValueError, match="views must be at least one for each of 1 ranks, got 0"):
         distributed.own_views([], VIEWED)
     pytest.importorskip("diffusers")

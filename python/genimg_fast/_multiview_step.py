@@ -72,7 +72,8 @@ class MultiViewStep:
         self.scheduler = prepared(scheduler, steps)
         self.timesteps: list[float] = self.scheduler.timesteps.tolist()
         self._known: dict[float, tuple[Coefficients, tuple[float, ...]]] = {}
-        self._averaging(0, self.timesteps[0])  # what is wrong is said now
+        self._total: float | None = None  # of all ranks' weights, once a step was taken
+        self._averaging(0, self.timesteps[0], 1.0 if group is not None else None)  # what is wrong is said now
 
     @property
     def is_guided(self) -> bool:
@@ -113,15 +114,17 @@ class MultiViewStep:
         """
         kind = multiview._kind("x", x)
         known, numbers = self._coefficients(t)
-        table = self._averaging(self._number(number, t), t)
         guided = self.is_guided
         multiview.check_stack(prediction, self.views, guided)
         if tuple(x.shape) != (len(prediction) // (len(self.views) * (1 + guided)), *self.views.shape):
             raise ValueError(
                 f"MultiViewStep: x must be (B, {', '.join(map(str, self.views.shape))}), got {tuple(x.shape)}"
             )
+        if self.group is not None and self._total is None:  # once, as it waits for the device
+            self._total = self._total_of_ranks(x.device)
+        table = self._averaging(self._number(number, t), t, self._total)
         if self.group is not None:
-            prediction, table, guided = self._over_ranks(prediction, t, number), _ALONE, False
+            prediction, table, guided = self._over_ranks(prediction, table), _ALONE, False
         elif self.views.dense:
             prediction = multiview._turned_back(kind, prediction, self.views, table, guided)
             guided = False
@@ -179,16 +182,18 @@ class MultiViewStep:
                 callback(number, t, x)
         return x
 
-    def _over_ranks(self, prediction: Any, t: Any, number: int | None) -> Any:
+    def _total_of_ranks(self, device: Any) -> float:
+        from genimg_fast import distributed
+
+        return distributed.total_weight(len(self.views), self.weights, device, self.group)
+
+    def _over_ranks(self, prediction: Any, table: multiview.Averaging) -> Any:
         """Return the average over all ranks' views, as a prediction of the picture itself."""
         import torch
 
         from genimg_fast import distributed
 
-        guidance = self._guidance(self._number(number, t), t)
-        averaged = distributed.reduce_views(
-            prediction, self.views, guidance, self.weights, self.reduce, group=self.group
-        )
+        averaged = distributed.reduce_by(prediction, self.views, table, self.is_guided, self.group)
         return torch.cat(averaged, 1) if isinstance(averaged, tuple) else averaged
 
     def _coefficients(self, t: Any) -> tuple[Coefficients, tuple[float, ...]]:
@@ -206,12 +211,9 @@ class MultiViewStep:
             return number or 0
         return self.timesteps.index(float(t))
 
-    def _guidance(self, number: int, t: Any) -> multiview.Guidance:
+    def _averaging(self, number: int, t: Any, total: float | None) -> multiview.Averaging:
         guidance = self.guidance(number, float(t)) if callable(self.guidance) else self.guidance
         if callable(self.guidance) and guidance is None:
             raise ValueError("MultiViewStep: guidance(step, t) must give a number, got None")
-        return guidance
-
-    def _averaging(self, number: int, t: Any) -> multiview.Averaging:
-        guidance = self._guidance(number, t)
-        return multiview.averaging(len(self.views), guidance, self.weights, self.reduce, number, self.views.factorized)
+        n, factorized = len(self.views), self.views.factorized
+        return multiview.averaging(n, guidance, self.weights, self.reduce, number, factorized, total)

@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch.autograd.function import once_differentiable
 
 import genimg_fast as gf
+from genimg_fast import multiview
 from genimg_fast.gram import NORMALIZATIONS
 from genimg_fast.views import Views
 
@@ -118,7 +119,7 @@ def reduce_views(
 
     Args:
         prediction: Of this rank's views, as for `genimg_fast.reduce_views`; as many pictures on every rank.
-        views, guidance, weights: Of this rank.
+        views, guidance, weights: Of this rank, whose weights may all be 0.
         reduce: ``"mean"`` or ``"sum"``.
         group: As for `all_reduce`.
 
@@ -126,17 +127,14 @@ def reduce_views(
         As `genimg_fast.reduce_views`, the same on every rank.
 
     Raises:
-        TypeError, ValueError: As `genimg_fast.reduce_views`; another ``reduce``.
+        TypeError, ValueError: As `genimg_fast.reduce_views`; another ``reduce``; weights whose sum over all ranks is 0.
         RuntimeError: ``torch.distributed`` is not initialised.
     """
     if reduce not in ("mean", "sum"):
         raise ValueError(f"reduce_views: reduce must be 'mean' or 'sum' over several ranks, got {reduce!r}")
-    own = sum(weights) if weights is not None else float(len(views))
-    total = float(all_reduce(torch.tensor(own, dtype=torch.float64, device=prediction.device), group))
-    summed = gf.reduce_views(prediction, views, guidance, weights, "sum")
-    noise, variance = summed if isinstance(summed, tuple) else (summed, None)
-    noise = all_reduce(noise, group) / (total if reduce == "mean" else 1.0)
-    return noise if variance is None else (noise, all_reduce(variance * own, group) / total)
+    total = total_weight(len(views), weights, prediction.device, group)
+    table = multiview.averaging(len(views), guidance, weights, reduce, None, views.factorized, total)
+    return reduce_by(prediction, views, table, guidance is not None, group)
 
 
 def mean(values: Sequence[torch.Tensor], weights: Sequence[float] | None = None, *, group: Any = None) -> torch.Tensor:
@@ -181,6 +179,18 @@ def checked(group: Any) -> Any:
 def rank_and_size(group: Any) -> tuple[int, int]:
     """Return which rank this process is in a group, and how many there are; (0, 1) for None."""
     return (0, 1) if group is None else (dist.get_rank(checked(group)), dist.get_world_size(group))
+
+
+def total_weight(n: int, weights: Sequence[float] | None, device: Any, group: Any) -> float:
+    """Return the sum of the weights of all ranks' views, of which this one has n. Waits for the device."""
+    own = torch.tensor(sum(multiview.view_weights(n, weights)), dtype=torch.float64, device=device)
+    return float(all_reduce(own, group))
+
+
+def reduce_by(prediction: torch.Tensor, views: Views, table: multiview.Averaging, guided: bool, group: Any) -> Any:
+    """Return what `reduce_views` does, by a table of weights that are shares of all ranks'."""
+    own = multiview.reduce_by(multiview._kind("prediction", prediction), prediction, views, table, guided)
+    return tuple(all_reduce(part, group) for part in own) if isinstance(own, tuple) else all_reduce(own, group)
 
 
 def sum_in_place(tensors: Iterable[torch.Tensor], group: Any) -> None:

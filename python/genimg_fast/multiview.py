@@ -87,7 +87,11 @@ def reduce_views(
     """
     kind = _kind("prediction", prediction)
     table = averaging(len(views), guidance, weights, reduce, step, views.factorized)
-    guided = guidance is not None
+    return reduce_by(kind, prediction, views, table, guidance is not None, out)
+
+
+def reduce_by(kind: Any, prediction: Any, views: Views, table: Averaging, guided: bool, out: Any = None) -> Any:
+    """Return what `reduce_views` does, by a table of guidance and weights."""
     check_stack(prediction, views, guided)
     if views.dense:
         prediction = _turned_back(kind, prediction, views, table, guided)
@@ -129,9 +133,19 @@ Averaging = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
 def averaging(
-    n: int, guidance: Guidance, weights: Sequence[float] | None, reduce: str, step: int | None, factorized: bool
+    n: int,
+    guidance: Guidance,
+    weights: Sequence[float] | None,
+    reduce: str,
+    step: int | None,
+    factorized: bool,
+    total: float | None = None,
 ) -> Averaging:
-    """Return the guidance, the weights and the weights of the variance of n views."""
+    """Return the guidance, the weights and the weights of the variance of n views.
+
+    Args:
+        total: The sum of all weights, where others hold views too; None: that of these.
+    """
     if reduce not in REDUCTIONS:
         raise ValueError(f"reduce_views: reduce must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduce!r}")
     if reduce == "mean" and factorized:
@@ -142,12 +156,16 @@ def averaging(
             raise ValueError("reduce_views: reduce='alternate' needs step, the number of the step, got None")
         chosen = tuple(float(i == step % n) for i in range(n))
         return scales, chosen, chosen
-    given = _for_views("weights", 1.0 if weights is None else weights, n)
-    total = sum(given)
+    given = view_weights(n, weights)
+    total = sum(given) if total is None else total
     if total == 0:
         raise ValueError(f"reduce_views: weights must have a sum that is not 0, got {weights}")
     shares = tuple(w / total for w in given)
     return scales, given if reduce == "sum" else shares, shares
+
+
+def view_weights(n: int, weights: Sequence[float] | None) -> tuple[float, ...]:
+    return _for_views("weights", 1.0 if weights is None else weights, n)
 
 
 def _for_views(name: str, value: Any, n: int) -> tuple[float, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from genimg_fast import _arguments as check
 
 Tensor = torch.Tensor
-PREDICTIONS = ("epsilon", "sample", "v_prediction")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")  # by their names in diffusers
 
 
 class MixtureDenoiser:
@@ -27,7 +28,7 @@ class MixtureDenoiser:
         labels: The class of each component; None: each is one of its own.
 
     Raises:
-        ValueError: A shape that does not fit, a negative deviation, weights that are not positive.
+        ValueError: A shape or a number of values that does not fit; a negative deviation, weights not positive.
     """
 
     def __init__(
@@ -42,10 +43,13 @@ class MixtureDenoiser:
                 f"MixtureDenoiser: means must be floats (K, C, H, W), got {tuple(means.shape)} {means.dtype}"
             )
         n = len(means)
-        self.means = means
-        self.variances = torch.as_tensor(std, dtype=means.dtype, device=means.device).square().expand(n)
-        if not torch.isfinite(self.variances).all() or (torch.as_tensor(std) < 0).any():
+        deviations = torch.as_tensor(std, dtype=means.dtype, device=means.device)
+        if deviations.shape not in ((), (n,)):
+            raise ValueError(f"MixtureDenoiser: std must be one number or one for each of {n} components, got {std}")
+        if not torch.isfinite(deviations).all() or (deviations < 0).any():
             raise ValueError(f"MixtureDenoiser: std must be finite and not negative, got {std}")
+        self.means = means
+        self.variances = deviations.square().expand(n)
         self.logs = torch.tensor(check.weights(weights, n, "component"), dtype=means.dtype, device=means.device).log()
         self.labels = torch.as_tensor(range(n) if labels is None else list(labels), device=means.device)
         if len(self.labels) != n:
@@ -59,44 +63,81 @@ class MixtureDenoiser:
         """Return E[x0 | x] for pictures (B, C, H, W).
 
         Args:
-            abar: alpha-bar, the share of the variance that is signal: above 0, at most 1.
+            x: Floats, on the means' device.
+            abar: alpha-bar, the share of the variance that is signal: from 0 to 1.
             labels: (B,): a class for each picture, of which only the components count; -1 and None: all of them.
+
+        Returns:
+            (B, C, H, W) of the dtype of ``x``; computed in that of the means where it is the wider.
+
+        Raises:
+            ValueError: Another shape, a share outside 0 to 1, a class that no component has.
         """
-        if not 0 < abar <= 1:
-            raise ValueError(f"MixtureDenoiser: abar must be above 0 and at most 1, got {abar}")
-        signal = abar**0.5
-        spread = (abar * self.variances + (1 - abar)).clamp(min=1e-20)  # (K,)
-        offsets = x[:, None] - signal * self.means  # (B, K, C, H, W)
-        squares = offsets.flatten(2).square().sum(-1)
-        logs = self.logs - squares / (2 * spread) - 0.5 * offsets[0, 0].numel() * spread.log()
-        if labels is not None:
-            chosen = labels.to(x.device)[:, None]
-            logs = logs.masked_fill((chosen >= 0) & (self.labels != chosen), -torch.inf)
-        shares = logs.softmax(1)
-        gains = shares * (signal * self.variances / spread)
-        return torch.einsum("bk,kchw->bchw", shares, self.means) + torch.einsum("bk,bkchw->bchw", gains, offsets)
+        return self.predict(x, abar, "sample", labels)
 
     def predict(self, x: Tensor, abar: float, kind: str = "epsilon", labels: Tensor | None = None) -> Tensor:
-        """Return what a network of a kind predicts: "epsilon", "sample" or "v_prediction"."""
+        """Return what a network of a kind predicts: "epsilon", "sample" or "v_prediction"; otherwise as `expected`."""
         check.choice("kind", kind, PREDICTIONS)
-        x0 = self.expected(x, abar, labels)
-        if kind == "sample":
-            return x0
-        signal, noise = abar**0.5, max(1 - abar, 1e-20) ** 0.5
-        epsilon = (x - signal * x0) / noise
-        return epsilon if kind == "epsilon" else signal * epsilon - noise * x0
+        x0, epsilon = self._posterior(x, abar, labels)
+        if kind == "v_prediction":
+            return (abar**0.5 * epsilon - (1 - abar) ** 0.5 * x0).to(x.dtype)
+        return (x0 if kind == "sample" else epsilon).to(x.dtype)
+
+    def velocity(self, x: Tensor, sigma: float, labels: Tensor | None = None) -> Tensor:
+        """Return E[z - x0 | x] for x = (1 - sigma) x0 + sigma z, what a flow-matching network predicts (Lipman 2023).
+
+        Args:
+            x, labels: As for `expected`.
+            sigma: From 0, the picture, to 1, noise.
+        """
+        if not 0 <= sigma <= 1:
+            raise ValueError(f"MixtureDenoiser: sigma must be from 0 to 1, got {sigma}")
+        size = math.hypot(1 - sigma, sigma)  # x / size has the variances of a diffusion
+        x0, epsilon = self._posterior(x / size, ((1 - sigma) / size) ** 2, labels)
+        return (epsilon - x0).to(x.dtype)
 
     def network(self, scheduler: Any, labels: Sequence[int] | None = None) -> Callable[[Tensor, float], Tensor]:
         """Return the function of a stack and a timestep that `MultiViewStep.sample` takes.
 
         Args:
-            scheduler: Of diffusers, with alpha-bar at each timestep and the kind of prediction.
+            scheduler: Of diffusers: one with alpha-bar at each timestep and a kind of prediction, or flow matching's.
             labels: The class of each picture of the stack, the unconditional half's included (-1: none); None: none.
         """
         chosen = None if labels is None else torch.as_tensor(list(labels))
+        if hasattr(scheduler, "sigmas") and not hasattr(scheduler, "alphas_cumprod"):
+            return lambda stack, t: self.velocity(stack, float(t) / scheduler.config.num_train_timesteps, chosen)
         kind = scheduler.config.prediction_type
+        return lambda stack, t: self.predict(stack, float(scheduler.alphas_cumprod[int(t)]), kind, chosen)
 
-        def predict(stack: Tensor, t: float) -> Tensor:
-            return self.predict(stack, float(scheduler.alphas_cumprod[int(t)]), kind, chosen)
+    def _posterior(self, x: Tensor, abar: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return E[x0 | x] and E[z | x]."""
+        if x.dim() != 4 or tuple(x.shape[1:]) != self.shape or not x.is_floating_point():
+            wanted = f"floats (B, {', '.join(map(str, self.shape))})"
+            raise ValueError(f"MixtureDenoiser: x must be {wanted}, got {tuple(x.shape)} {x.dtype}")
+        if not 0 <= abar <= 1:
+            raise ValueError(f"MixtureDenoiser: abar must be from 0 to 1, got {abar}")
+        dtype, signal = torch.promote_types(x.dtype, self.means.dtype), abar**0.5
+        means, variances = self.means.to(dtype), self.variances.to(dtype)
+        spread = (abar * variances + (1 - abar)).clamp(min=1e-20)  # (K,)
+        offsets = x[:, None] - signal * means  # (B, K, C, H, W)
+        squares = offsets.flatten(2).square().sum(-1)
+        logs = self.logs - squares / (2 * spread) - 0.5 * means[0].numel() * spread.log()
+        if labels is not None:
+            logs = logs.masked_fill(~self._counted(labels, len(x)), -torch.inf)
+        shares = logs.softmax(1)
+        away = torch.einsum("bk,bkchw->bchw", shares / spread, offsets)
+        within = torch.einsum("bk,bkchw->bchw", shares * (signal * variances / spread), offsets)
+        x0 = torch.einsum("bk,kchw->bchw", shares, means) + within
+        # From its own sum, not from x - signal x0, which cancels where there is little noise.
+        return x0, (1 - abar) ** 0.5 * away
 
-        return predict
+    def _counted(self, labels: Tensor, n: int) -> Tensor:
+        """Return which components count for each of n pictures: (n, K)."""
+        if tuple(labels.shape) != (n,):
+            raise ValueError(f"MixtureDenoiser: labels must be one for each of {n} pictures, got {tuple(labels.shape)}")
+        chosen = labels.to(self.labels.device)[:, None]
+        counted = (chosen < 0) | (self.labels == chosen)
+        if not counted.any(1).all():
+            known = sorted(set(self.labels.tolist()))
+            raise ValueError(f"MixtureDenoiser: labels must be -1 or among {known}, got {sorted(set(labels.tolist()))}")
+        return counted
