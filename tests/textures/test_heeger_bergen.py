@@ -204,7 +204,11 @@ def test_tolerance_stops_early() -> None:
     np.testing.assert_array_equal(result, heeger_bergen(GRAVEL, seed=0, n_iter=len(seen) - 1))
 
 
-def test_ctrl_c_returns_the_current_picture() -> None:
+def test_ctrl_c_returns_the_current_picture(request: pytest.FixtureRequest) -> None:
+    # A shell's background job ignores the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def interrupt(step: gf.textures.Step) -> None:
         if step.iteration == 2:
             signal.raise_signal(signal.SIGINT)
