@@ -141,9 +141,12 @@ def anagram(network: Network) -> torch.Tensor:
 
 
 def hybrid(network: Network) -> torch.Tensor:
-    """From afar a 1, near by an 8 (Geng et al. 2024, Factorized diffusion)."""
-    views, x = several_views(network, ["hybrid_low", "hybrid_high"], [1, 8], "sum")
-    return torch.stack([x, views[0].inverse(x)], 1).flatten(0, 1)
+    """Near by an 8, from afar a 3 (Geng et al. 2024, Factorized diffusion): of sixteen the four that read best so."""
+    views, x = several_views(network, ["hybrid_low", "hybrid_high"], [3, 8], "sum", n=16)
+    both = torch.stack([x, views[0].inverse(x)], 1).clamp(-1, 1)
+    reads = gf.diffusion.digits_classifier().log_probabilities(both.flatten(0, 1).add(1).div(2)).view(16, 2, 10)
+    worse = torch.minimum(reads[:, 0, 8], reads[:, 1, 3])
+    return both[worse.argsort(descending=True)[:4]].flatten(0, 1)
 
 
 EXERCISES = (noising, one_step, iterative, guidance, image_to_image, inpainting, anagram, hybrid)
@@ -157,6 +160,9 @@ def sheet(network: Network) -> np.ndarray:
     return np.kron(pixels.numpy(), np.ones((4, 4), np.uint8))
 
 
+def main(out: str, model: str | None = None) -> None:
+    Image.fromarray(sheet(trained_network(model) if model else exact_network())).save(out)
+
+
 if __name__ == "__main__":
-    chosen = trained_network(sys.argv[2]) if len(sys.argv) > 2 else exact_network()
-    Image.fromarray(sheet(chosen)).save(sys.argv[1])
+    main(*sys.argv[1:])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import genimg_fast as gf
 
@@ -73,14 +74,27 @@ def test_anagrams_read_both_ways(rows):
     assert read(rows["anagram"]) == [6, 9] * 4
 
 
-def test_a_hybrid_is_its_own_lower_band_from_afar(rows, course):
-    low = gf.Views("hybrid_low", course.SHAPE)[0]
-    assert torch.allclose(low.inverse(rows["hybrid"][::2]), rows["hybrid"][1::2])
-    assert read(rows["hybrid"][::2]).count(8) >= 2
+def test_hybrids_read_otherwise_from_afar(rows):
+    assert read(rows["hybrid"]) == [8, 3] * 4
 
 
-def test_the_script_writes_a_picture(course, monkeypatch):
+def test_the_script_writes_a_picture(course, monkeypatch, tmp_path):
     monkeypatch.setattr(course, "EXERCISES", (course.noising, course.one_step))
-    pixels = course.sheet(course.exact_network())
+    course.main(str(tmp_path / "course.png"))
+    pixels = np.asarray(Image.open(tmp_path / "course.png"))
     assert pixels.dtype == np.uint8
     assert pixels.shape == (2 * 17 * 4, 8 * 17 * 4)
+
+
+def test_the_script_takes_a_trained_model(course, monkeypatch, tmp_path):
+    model = gf.diffusion.train("digits", size=16, steps=2, batch_size=4, widths=(16,), progress=False)
+    path = str(tmp_path / "digits.safetensors")
+    model.save(path)
+    x = course.noise(3)
+    wanted = model(x, 500, torch.tensor([4, model.no_class, 7]))
+    assert torch.equal(course.trained_network(path)(x, 500, [4, course.NONE, 7]), wanted)
+    monkeypatch.setattr(course, "EXERCISES", (course.one_step,))
+    for out, arguments in (("exact.png", ()), ("trained.png", (path,))):
+        course.main(str(tmp_path / out), *arguments)
+    exact, trained = (np.asarray(Image.open(tmp_path / name)) for name in ("exact.png", "trained.png"))
+    assert (exact != trained).any()
