@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,8 +113,39 @@ class MultiViewStep:
         Raises:
             TypeError, ValueError: As `reduce_views`; noise of another shape.
         """
-        kind = multiview._kind("x", x)
         known, numbers = self._coefficients(t)
+        return self._taken(known, numbers, prediction, t, x, noise, generator, number, out)
+
+    def expected(self, prediction: Any, t: float, x: Any, *, number: int | None = None) -> Any:
+        """Return the clean pictures that a prediction at the timestep t stands for, clipped as in `step`.
+
+        Args:
+            prediction, t, x, number: As for `step`.
+
+        Returns:
+            (B, C, H, W), of the kind, dtype and device of ``x``: what diffusers calls ``pred_original_sample``, of all
+            views.
+
+        Raises:
+            TypeError, ValueError: As `step`.
+        """
+        known, _ = self._coefficients(t)
+        clean = replace(known, from_x=0.0, from_x0=1.0, from_m=0.0, is_noisy=False)
+        return self._taken(clean, clean.numbers(), prediction, t, x, None, None, number, None)
+
+    def _taken(
+        self,
+        known: Coefficients,
+        numbers: tuple[float, ...],
+        prediction: Any,
+        t: float,
+        x: Any,
+        noise: Any,
+        generator: Any,
+        number: int | None,
+        out: Any,
+    ) -> Any:
+        kind = multiview._kind("x", x)
         guided = self.is_guided
         multiview.check_stack(prediction, self.views, guided)
         if tuple(x.shape) != (len(prediction) // (len(self.views) * (1 + guided)), *self.views.shape):

@@ -104,11 +104,22 @@ def test_callback_previews_and_bar(capsys):
     assert not capsys.readouterr().err
 
 
-def test_previews_are_the_expected_pictures():
-    # Without clipping and noise, the last step's result is the picture that was expected at it.
-    found = draw(stage(thresholding=False, clip_sample=False), preview_every=1)
-    assert close(found.previews[-1][1], found.images)
-    assert not close(found.previews[0][1], found.images)
+@pytest.mark.parametrize("clipping", [{}, {"thresholding": False}, {"thresholding": False, "clip_sample": False}])
+@pytest.mark.parametrize("guidance", [7.0, None])
+def test_previews_are_the_expected_pictures(clipping, guidance, monkeypatch):
+    wanted, step = [], diffusers.DDPMScheduler.step
+
+    def watched(*given, **options):
+        found = step(*given, **options)
+        wanted.append((found.pred_original_sample / 2 + 0.5).clamp(0, 1))
+        return found
+
+    monkeypatch.setattr(diffusers.DDPMScheduler, "step", watched)
+    pipe = stage(**clipping)
+    eager(pipe, 2, guidance)
+    found = draw(pipe, n=2, guidance=guidance, preview_every=1)
+    assert len(wanted) == 5
+    assert all(close(preview, picture) for (_, preview), picture in zip(found.previews, wanted, strict=True))
 
 
 def test_prompts_go_through_the_text_encoder():

@@ -129,7 +129,7 @@ class IFMultiViewPipeline:
         for number, t in _steps(step.timesteps, progress):
             prediction = self._predict(step, x, fixed, t, text, levels)
             if preview_every is not None and number % preview_every == 0:
-                previews.append((number, _shown(_expected(step, prediction, t, x, number))))
+                previews.append((number, _shown(step.expected(prediction, t, x, number=number))))
             x = step.step(prediction, t, x, generator=generator, number=number)
             if callback is not None:
                 callback(number, t, x)
@@ -207,15 +207,6 @@ def _steps(timesteps: list[float], progress: bool) -> Iterator[tuple[int, float]
 
     bar = tqdm(timesteps, desc="sampling", unit="step", disable=None if progress else True)
     return enumerate(bar)
-
-
-def _expected(step: MultiViewStep, prediction: torch.Tensor, t: float, x: torch.Tensor, number: int) -> torch.Tensor:
-    """Return the clean pictures that a prediction stands for."""
-    known, _ = step._coefficients(t)
-    guidance = step.guidance(number, t) if callable(step.guidance) else step.guidance
-    found = multiview.reduce_views(prediction.to(x.dtype), step.views, guidance, step.weights, step.reduce, step=number)
-    mean = found[0] if isinstance(found, tuple) else found
-    return known.x0_from_x * x + known.x0_from_m * mean
 
 
 def _shown(x: torch.Tensor) -> torch.Tensor:
