@@ -342,7 +342,7 @@ class Stepper {
         inverse_(inverse),
         sampling_(sampling),
         stack_(prediction, shape, inverse),
-        step_(converted(sampling.step)) {}
+        step_(converted<R>(sampling.step)) {}
 
   void run(const T* noise, T* out, const Executor& executor) {
     const bool learns = prediction_.has_variance && noise != nullptr;
@@ -378,11 +378,6 @@ class Stepper {
   }
 
  private:
-  static Step<R> converted(const Step<double>& k) {
-    return {R(k.x0_from_x), R(k.x0_from_m), R(k.from_x),        R(k.from_x0),
-            R(k.from_m),    R(k.deviation), R(k.log_deviation), R(k.log_slope)};
-  }
-
   // Without sums in memory: all views of a row at once.
   void run_by_rows(bool learns, const T* noise, T* out, const Executor& executor) const {
     for_each_tile(

@@ -651,12 +651,6 @@ Stack<T> stack_of(const Prediction<T>& prediction, const Shape& shape, const Vie
   return stack;
 }
 
-template <typename R>
-Step<R> converted(const Step<double>& k) {
-  return {R(k.x0_from_x), R(k.x0_from_m), R(k.from_x),        R(k.from_x0),
-          R(k.from_m),    R(k.deviation), R(k.log_deviation), R(k.log_slope)};
-}
-
 bool is_empty(const Shape& shape) { return shape.batch * shape.channels * shape.pixels() == 0; }
 
 // What a step with a dynamic threshold lays out: a stack without guidance, whose views leave pictures as they are.

@@ -128,6 +128,12 @@ struct Step {
   R deviation, log_deviation, log_slope;
 };
 
+template <typename R>
+GENIMG_HD Step<R> converted(const Step<double>& k) {
+  return {R(k.x0_from_x), R(k.x0_from_m), R(k.from_x),        R(k.from_x0),
+          R(k.from_m),    R(k.deviation), R(k.log_deviation), R(k.log_slope)};
+}
+
 template <typename R, typename V>
 GENIMG_HD V expected(const Step<R>& k, V x, V m) {
   return k.x0_from_x * x + k.x0_from_m * m;
