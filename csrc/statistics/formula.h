@@ -3,8 +3,10 @@
 // A coefficient of an analytic subband is z = r exp(i t). What a texture model compares across scales is the magnitude
 // r and, because the phase of a coarser scale turns half as fast, the coefficient with its phase doubled, r exp(2 i t)
 // = z^2 / |z| (J. Portilla, E. Simoncelli, IJCV 2000, section 2.2). Both are 0 where z is, and so is their gradient.
+// T is float, double or, on the CPU, a vector of them (formula_simd.h).
 #pragma once
 
+#include <math.h>
 #include <stdint.h>
 
 #include "common/host_device.h"
@@ -23,6 +25,22 @@ struct Polar {
   Complex<T> direction;
 };
 
+GENIMG_HD float root(float x) { return sqrtf(x); }
+GENIMG_HD double root(double x) { return sqrt(x); }
+
+// Smaller squares have lost digits: a z whose |z|^2 is below the smallest normal number counts as 0.
+GENIMG_HD float smallest_square(float) { return 0x1p-126f; }
+GENIMG_HD double smallest_square(double) { return 0x1p-1022; }
+
+template <typename T>
+GENIMG_HD Polar<T> polar(Complex<T> z) {
+  const T square = z.re * z.re + z.im * z.im;
+  const auto is_zero = square < smallest_square(square);
+  const T r = is_zero ? T{} : root(square);
+  const T inverse = is_zero ? T{} : 1 / r;
+  return {r, {z.re * inverse, z.im * inverse}};
+}
+
 template <typename T>
 GENIMG_HD Complex<T> times(Complex<T> a, Complex<T> b) {
   return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
@@ -40,7 +58,7 @@ GENIMG_HD Complex<T> doubled(Polar<T> z) {
 template <typename T>
 GENIMG_HD Complex<T> gradient(Polar<T> z, T magnitude, Complex<T> g) {
   const Complex<T> p = times(Complex<T>{g.re, -g.im}, times(z.direction, z.direction));
-  return times(z.direction, Complex<T>{magnitude + p.re, T(-2) * p.im});
+  return times(z.direction, Complex<T>{magnitude + p.re, -(p.im + p.im)});
 }
 
 // index modulo n, for -n <= index < 2 n.

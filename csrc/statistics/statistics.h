@@ -3,8 +3,8 @@
 // IJCV 2000).
 //
 // Planes are contiguous (planes, height, width) of T, float or double. Sums over a plane are made in T over fixed runs
-// of at most a few hundred pixels, and of the runs in double, in a fixed order: the same bits for any executor, and for
-// a plane alone or among others.
+// of at most a few hundred pixels (on the CPU: in each lane of a vector), and of the runs in double, in a fixed order:
+// the same bits for any executor, and for a plane alone or among others.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ void correlation(const T* a, const T* b, const Planes& planes, int radius, doubl
 template <typename T>
 void convolution(const T* x, const double* taps, const Planes& planes, int radius, T* out, const Executor& executor);
 
-// out[i][k] = sum over the pixels of weight_i[p] x_i[p]^k, k = 0 .. count - 1 < kMaxPowers; weight null: 1.
+// out[i][k] = sum over the pixels of weight_i[p] x_i[p]^k, k = 0 .. count - 1, 1 <= count <= kMaxPowers; weight
+// null: 1.
 template <typename T>
 void power_sums(const T* x, const T* weight, const Planes& planes, int count, double* out, const Executor& executor);
 
@@ -54,7 +55,8 @@ struct Subbands {
 
 // magnitudes (groups, K or, with parents, 2 K, pixels): of the bands, then of the parents.
 // reals (groups, K or 3 K, pixels): the real parts of the bands, then the real parts of the parents with doubled phase,
-// then their imaginary parts.
+// then their imaginary parts. A z with |z|^2 below the smallest normal number of T counts as 0; where |z|^2 overflows,
+// the magnitude is infinite.
 template <typename T>
 void magnitudes_and_phases(const Subbands<T>& in, T* magnitudes, T* reals, const Executor& executor);
 

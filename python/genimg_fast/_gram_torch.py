@@ -280,16 +280,8 @@ def _(matrix, x, factors, center, rectified, scale, tf32=False):
     return x.new_empty((x.shape[0], matrix.shape[1], *x.shape[2:]))
 
 
-def _merge(size: int, x: Tensor | None, dim: int | None) -> Tensor | None:
-    """Make the batch of a vmap a part of the first axis."""
-    if x is None:
-        return None
-    x = x.unsqueeze(0).expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
-    return x.flatten(0, 1)
-
-
 def _merge_shared(size: int, batch: int, x: Tensor | None, dim: int | None) -> Tensor | None:
-    """Likewise for what may be one for the whole batch: factors, targets."""
+    """Make the batch of a vmap a part of the first axis of what may be one for the whole batch: factors, targets."""
     if x is None:
         return None
     if dim is None and x.shape[0] == 1:
@@ -306,7 +298,8 @@ def _batch(x: Tensor, dim: int | None) -> int:
 def _(info, in_dims, x, y, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[2])
-    x, y = _merge(size, x, in_dims[0]), _merge(size, y, in_dims[1])
+    x = _torch.join_batch(size, x, in_dims[0])
+    y = None if y is None else _torch.join_batch(size, y, in_dims[1])
     return torch.ops.genimg_fast.gram_product(x, y, factors, center, scale, tf32).unflatten(0, (size, batch)), 0
 
 
@@ -314,7 +307,7 @@ def _(info, in_dims, x, y, factors, center, scale, tf32=False):
 def _(info, in_dims, x, factors, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[1])
-    pair = torch.ops.genimg_fast.gram_moments(_merge(size, x, in_dims[0]), factors, scale, tf32)
+    pair = torch.ops.genimg_fast.gram_moments(_torch.join_batch(size, x, in_dims[0]), factors, scale, tf32)
     return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
 
 
@@ -322,7 +315,7 @@ def _(info, in_dims, x, factors, scale, tf32=False):
 def _(info, in_dims, x, target, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     target, factors = (_merge_shared(size, batch, z, dim) for z, dim in ((target, in_dims[1]), (factors, in_dims[2])))
-    x = _merge(size, x, in_dims[0])
+    x = _torch.join_batch(size, x, in_dims[0])
     pair = torch.ops.genimg_fast.gram_difference(x, target, factors, center, scale, tf32)
     return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
 
@@ -331,6 +324,6 @@ def _(info, in_dims, x, target, factors, center, scale, tf32=False):
 def _(info, in_dims, matrix, x, factors, center, rectified, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[1])
     factors = _merge_shared(size, batch, factors, in_dims[2])
-    matrix, x = _merge(size, matrix, in_dims[0]), _merge(size, x, in_dims[1])
+    matrix, x = _torch.join_batch(size, matrix, in_dims[0]), _torch.join_batch(size, x, in_dims[1])
     out = torch.ops.genimg_fast.gram_apply(matrix.contiguous(), x, factors, center, rectified, scale, tf32)
     return out.unflatten(0, (size, batch)), 0

@@ -85,6 +85,12 @@ def ops() -> Any:
     return torch.ops.genimg_fast if _cuda_on_cpu is None else _cuda_on_cpu
 
 
+def join_batch(size: int, x: torch.Tensor, dim: int | None) -> torch.Tensor:
+    """Make the axis of a vmap over ``size`` a part of the first axis, for operators with the batch first."""
+    x = x.unsqueeze(0).expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
+    return x.flatten(0, 1)
+
+
 @contextlib.contextmanager
 def use_cuda_on_cpu(library: str | Path) -> Iterator[None]:
     """Send CPU tensors to the CUDA kernels of ``library``, which was built for the host (for tests)."""

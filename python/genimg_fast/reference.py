@@ -567,3 +567,77 @@ def _clipped(x0: Tensor, most: float, quantile: float) -> Tensor:
         return x0.clamp(-most, most)
     s = torch.quantile(x0.abs().flatten(-3), quantile, -1).clamp(1, most)[..., None, None, None]
     return torch.maximum(torch.minimum(x0, s), -s) / s
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Statistics of textures
+# ---------------------------------------------------------------------------------------------------------------------
+#
+# Portilla & Simoncelli 2000. Planes are (n, h, w) with circular boundaries; what is summed over them is float64.
+
+
+def _lags(radius: int) -> list[tuple[int, int]]:
+    return [(y, x) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1)]
+
+
+def statistics_correlation(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Return sum a[p] b[p + lag] over the pixels p for all lags up to the radius: (n, 2 radius + 1, 2 radius + 1)."""
+    a, b = a.double(), b.double()
+    sums = [(a * b.roll((-y, -x), (1, 2))).sum((1, 2)) for y, x in _lags(radius)]
+    return torch.stack(sums, -1).unflatten(-1, (2 * radius + 1, 2 * radius + 1))
+
+
+def statistics_convolution(x: Tensor, taps: Tensor) -> Tensor:
+    """Return sum taps[lag] x[p + lag] over the lags: the derivative of a correlation."""
+    lags = enumerate(_lags(taps.shape[1] // 2))
+    terms = [taps.flatten(1)[:, i, None, None] * x.roll((-y, -z), (1, 2)) for i, (y, z) in lags]
+    return torch.stack(terms).sum(0).to(x.dtype)
+
+
+def statistics_power_sums(x: Tensor, weight: Tensor | None, count: int) -> Tensor:
+    """Return sum weight x^k over the pixels, k = 0 .. count - 1: (n, count)."""
+    w = torch.ones_like(x, dtype=torch.float64) if weight is None else weight.double()
+    return torch.stack([(w * x.double() ** k).sum((1, 2)) for k in range(count)], 1)
+
+
+def statistics_polynomial(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tensor:
+    """Return weight sum coefficients[k] x^k at each pixel."""
+    terms = [c[:, None, None] * x.double() ** k for k, c in enumerate(coefficients.unbind(1))]
+    total = torch.stack(terms).sum(0).to(x.dtype)
+    return total if weight is None else weight * total
+
+
+def _polar(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |z| and z / |z|; both, and their derivatives, are 0 where |z|^2 is below the smallest normal number."""
+    square = z.real**2 + z.imag**2
+    zero = square < torch.finfo(square.dtype).tiny
+    r = torch.where(zero, 1, square).sqrt()
+    return torch.where(zero, 0, r), torch.where(zero, 0, z / r)
+
+
+def statistics_phases(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return magnitudes of subbands (g, K, h, w) and parents, real parts of bands and of parents of doubled phase.
+
+    The imaginary parts of the latter come last.
+    """
+    if parents is None:
+        return _polar(bands)[0], bands.real.clone()
+    r, direction = _polar(parents)
+    doubled = r * direction**2
+    return torch.cat([_polar(bands)[0], r], 1), torch.cat([bands.real, doubled.real, doubled.imag], 1)
+
+
+def statistics_phases_gradient(
+    bands: Tensor, parents: Tensor | None, magnitudes: Tensor, reals: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients with respect to bands and parents, given those with respect to statistics_phases' results.
+
+    csrc/statistics/formula.h has the derivation. Differentiable: second derivatives come from here on all devices.
+    """
+    k = bands.shape[1]
+    to_bands = magnitudes[:, :k] * _polar(bands)[1] + reals[:, :k]
+    if parents is None:
+        return to_bands, bands.new_empty(0)
+    direction = _polar(parents)[1]
+    p = torch.complex(reals[:, k : 2 * k], -reals[:, 2 * k :]) * direction**2
+    return to_bands, direction * torch.complex(magnitudes[:, k:] + p.real, -2 * p.imag)

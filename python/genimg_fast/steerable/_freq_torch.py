@@ -261,16 +261,10 @@ def _fake_synthesis_masks(
     return spectra[0].new_empty((spectra[0].shape[0], *m.spectrum_shape(0)))
 
 
-def _batch_first(x: torch.Tensor, dim: int | None, size: int) -> torch.Tensor:
-    """Join the dimension that vmap adds with the batch."""
-    x = x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
-    return x.flatten(0, 1)
-
-
 def _vmap_analysis(op: Any) -> Any:
     def rule(info: Any, in_dims: Any, image: torch.Tensor, *arguments: Any) -> tuple[list[torch.Tensor], list[int]]:
         size = info.batch_size
-        outputs = op(_batch_first(image, in_dims[0], size), *arguments)
+        outputs = op(_torch.join_batch(size, image, in_dims[0]), *arguments)
         return [out.unflatten(0, (size, -1)) for out in outputs], [0] * len(outputs)
 
     return rule
@@ -281,7 +275,7 @@ def _vmap_synthesis(op: Any) -> Any:
         info: Any, in_dims: Any, coefficients: Sequence[torch.Tensor], *arguments: Any
     ) -> tuple[torch.Tensor, int]:
         size = info.batch_size
-        joined = [_batch_first(c, dim, size) for c, dim in zip(coefficients, in_dims[0], strict=True)]
+        joined = [_torch.join_batch(size, c, dim) for c, dim in zip(coefficients, in_dims[0], strict=True)]
         return op(joined, *arguments).unflatten(0, (size, -1)), 0
 
     return rule

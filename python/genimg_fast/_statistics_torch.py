@@ -1,0 +1,423 @@
+"""The statistics of a parametric model of textures on tensors: sums over lags, sums of powers, magnitudes and phases.
+
+The sums of Portilla & Simoncelli (IJCV 2000) and the maps that are their derivatives, fused; csrc/statistics. All
+functions take any leading axes, float32 or float64 (complex64 or complex128 for subbands), and can be differentiated
+any number of times in reverse mode. What is summed over a plane is float64, and so are coefficients and taps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from genimg_fast import _torch, reference
+
+Tensor = torch.Tensor
+
+MAX_RADIUS = 16  # kMaxRadius and kMaxPowers of csrc/statistics/statistics.h
+MAX_POWERS = 16
+
+_REAL = (torch.float32, torch.float64)
+_COMPLEX = (torch.complex64, torch.complex128)
+
+
+# ---- The functions ---------------------------------------------------------------------------------------------------
+
+
+def correlation(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Return the sums of products of two planes at all lags up to a radius.
+
+    ``out[..., radius + y, radius + x]`` is the sum over all pixels p of ``a[p] * b[p + (y, x)]``, with circular
+    boundaries, for -radius <= y, x <= radius. Where ``b`` is ``a``, half of the lags are summed.
+
+    Args:
+        a: Planes (..., h, w), float32 or float64.
+        b: Likewise, of the same shape, dtype and device.
+        radius: 0 to 16; it may exceed the plane.
+
+    Returns:
+        (..., 2 radius + 1, 2 radius + 1), float64.
+
+    Raises:
+        TypeError: Not tensors of one dtype, float32 or float64; a radius that is no integer.
+        ValueError: Shapes that differ, no pixels, a radius out of range.
+    """
+    _check_planes("a", a)
+    if b is not a:
+        _check_like("b", b, "a", a)
+    _check_int("radius", radius, 0, MAX_RADIUS)
+    planes = _planes(a)
+    out = _correlation(planes, None if b is a else _planes(b), radius)
+    return out.reshape(*a.shape[:-2], *out.shape[1:])
+
+
+def convolution(x: Tensor, taps: Tensor) -> Tensor:
+    """Return planes filtered circularly: ``out[p]`` is the sum over lags l of ``taps[l] * x[p + l]``.
+
+    Args:
+        x: Planes (..., h, w), float32 or float64.
+        taps: (..., 2 r + 1, 2 r + 1), r at most 16, with the leading axes and on the device of x, float32 or float64.
+            Lag (0, 0) is in the middle.
+
+    Returns:
+        Of the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: Not tensors of these dtypes.
+        ValueError: Shapes that do not match.
+    """
+    _check_planes("x", x)
+    _check_real("taps", taps)
+    size = taps.shape[-1] if taps.dim() else 0
+    if taps.shape != (*x.shape[:-2], size, size) or size % 2 == 0 or size > 2 * MAX_RADIUS + 1:
+        wanted = ", ".join(map(str, (*x.shape[:-2], "2 r + 1", "2 r + 1")))
+        raise ValueError(f"taps must be ({wanted}) with r at most {MAX_RADIUS}, got the shape {tuple(taps.shape)}")
+    _check_device("taps", taps, "x", x)
+    return _convolution(_planes(x), _planes(taps.double())).reshape(x.shape)
+
+
+def power_sums(x: Tensor, count: int, weight: Tensor | None = None) -> Tensor:
+    """Return the sums over each plane of ``weight * x**k``, k = 0 .. count - 1.
+
+    Args:
+        x: Planes (..., h, w), float32 or float64.
+        count: 1 to 16.
+        weight: Of the shape, dtype and device of x; None for 1.
+
+    Returns:
+        (..., count), float64.
+
+    Raises:
+        TypeError: Not tensors of one dtype, float32 or float64; a count that is no integer.
+        ValueError: Shapes that differ, no pixels, a count out of range.
+    """
+    _check_planes("x", x)
+    _check_int("count", count, 1, MAX_POWERS)
+    if weight is not None:
+        _check_like("weight", weight, "x", x)
+    out = _power_sums(_planes(x), None if weight is None else _planes(weight), count)
+    return out.reshape(*x.shape[:-2], count)
+
+
+def polynomial(x: Tensor, coefficients: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Return ``weight * (coefficients[0] + coefficients[1] * x + ...)`` at each pixel.
+
+    Args:
+        x: Planes (..., h, w), float32 or float64.
+        coefficients: (..., count), count 1 to 16, with the leading axes and on the device of x, float32 or float64.
+        weight: Of the shape, dtype and device of x; None for 1.
+
+    Returns:
+        Of the shape and dtype of ``x``.
+
+    Raises:
+        TypeError: Not tensors of these dtypes.
+        ValueError: Shapes that do not match.
+    """
+    _check_planes("x", x)
+    _check_real("coefficients", coefficients)
+    if weight is not None:
+        _check_like("weight", weight, "x", x)
+    count = coefficients.shape[-1] if coefficients.dim() else 0
+    if coefficients.shape != (*x.shape[:-2], count) or not 1 <= count <= MAX_POWERS:
+        wanted = ", ".join(map(str, (*x.shape[:-2], "count")))
+        raise ValueError(
+            f"coefficients must be ({wanted}), count 1 to {MAX_POWERS}, got the shape {tuple(coefficients.shape)}"
+        )
+    _check_device("coefficients", coefficients, "x", x)
+    rows = coefficients.double().reshape(math.prod(x.shape[:-2]), count)
+    return _polynomial(_planes(x), None if weight is None else _planes(weight), rows).reshape(x.shape)
+
+
+def magnitudes_and_phases(bands: Tensor, parents: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return what is compared across the scales of an analytic pyramid.
+
+    Portilla & Simoncelli 2000, section 2.2: the phase of a coarser scale turns half as fast, so it is doubled. A
+    coefficient z whose \\|z\\|^2 is below the smallest normal number of the dtype counts as 0: so are its magnitude, the
+    coefficient with its phase doubled, and the gradients of both.
+
+    Args:
+        bands: Subbands of one scale (..., K, h, w), complex64 or complex128.
+        parents: Those of the next coarser scale at the same size, of the same shape, dtype and device; or None.
+
+    Returns:
+        ``magnitudes`` (..., K, h, w): of the bands; with parents (..., 2 K, h, w), then of the parents.
+        ``reals`` (..., K, h, w): the real parts of the bands; with parents (..., 3 K, h, w), then the real parts of the
+        parents with their phase doubled, then the imaginary parts of the same.
+
+    Raises:
+        TypeError: Not tensors of one dtype, complex64 or complex128.
+        ValueError: Shapes that differ, fewer than 3 axes, no pixels.
+    """
+    _check_planes("bands", bands, _COMPLEX, "(..., K, h, w)")
+    if parents is not None:
+        _check_like("parents", parents, "bands", bands)
+    groups, shape = math.prod(bands.shape[:-3]), bands.shape[-3:]
+    pair = _phases(bands.reshape(groups, *shape), None if parents is None else parents.reshape(groups, *shape))
+    return tuple(x.reshape(*bands.shape[:-3], *x.shape[1:]) for x in pair)  # type: ignore[return-value]
+
+
+# ---- Arguments -------------------------------------------------------------------------------------------------------
+
+
+def _check_real(name: str, x: Any, dtypes: Sequence[torch.dtype] = _REAL) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(x).__name__}")
+    if x.dtype not in dtypes:
+        accepted = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+        raise TypeError(f"{name} must be {accepted}, got {str(x.dtype).removeprefix('torch.')}")
+
+
+def _check_planes(name: str, x: Any, dtypes: Sequence[torch.dtype] = _REAL, axes: str = "(..., h, w)") -> None:
+    _check_real(name, x, dtypes)
+    least = axes.count(",")
+    if x.dim() < least or 0 in x.shape[x.dim() - least :]:
+        raise ValueError(f"{name} must be {axes} with pixels, got the shape {tuple(x.shape)}")
+
+
+def _check_like(name: str, x: Any, other_name: str, other: Tensor) -> None:
+    _check_real(name, x, (other.dtype,))
+    if x.shape != other.shape:
+        raise ValueError(
+            f"{name} must be of the shape {tuple(other.shape)} of {other_name}, got the shape {tuple(x.shape)}"
+        )
+    _check_device(name, x, other_name, other)
+
+
+def _check_device(name: str, x: Tensor, other_name: str, other: Tensor) -> None:
+    if x.device != other.device:
+        raise ValueError(f"{name} must be on {other.device}, where {other_name} is, got {x.device}")
+
+
+def _check_int(name: str, value: Any, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an integer from {least} to {most}, got {value!r}")
+    if not least <= value <= most:
+        raise ValueError(f"{name} must be an integer from {least} to {most}, got {value}")
+
+
+def _planes(x: Tensor) -> Tensor:
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+
+
+# ---- Which kernel runs, and derivatives ------------------------------------------------------------------------------
+#
+# On planes (n, h, w). Each backward pass consists of these operations again, so there are derivatives of any order.
+
+
+def _run(name: str, *arguments: Any) -> Any:
+    is_served = _torch.backend(arguments[0]) in ("cpu", "cuda")
+    return getattr(_torch.ops() if is_served else reference, "statistics_" + name)(*arguments)
+
+
+def _needs_autograd(*tensors: Tensor | None) -> bool:
+    if torch._C._functorch.maybe_current_level() is not None:
+        return True
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+
+
+def _correlation(a: Tensor, b: Tensor | None, radius: int) -> Tensor:
+    function = _Correlation.apply if _needs_autograd(a, b) else _Correlation.forward
+    return function(a, b, radius)
+
+
+def _convolution(x: Tensor, taps: Tensor) -> Tensor:
+    function = _Convolution.apply if _needs_autograd(x, taps) else _Convolution.forward
+    return function(x, taps)
+
+
+def _power_sums(x: Tensor, weight: Tensor | None, count: int) -> Tensor:
+    function = _PowerSums.apply if _needs_autograd(x, weight) else _PowerSums.forward
+    return function(x, weight, count)
+
+
+def _polynomial(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tensor:
+    function = _Polynomial.apply if _needs_autograd(x, weight, coefficients) else _Polynomial.forward
+    return function(x, weight, coefficients)
+
+
+def _phases(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
+    function = _Phases.apply if _needs_autograd(bands, parents) else _Phases.forward
+    return function(bands, parents)
+
+
+class _Correlation(torch.autograd.Function):
+    """b None: a with itself."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor | None, radius: int) -> Tensor:
+        return _run("correlation", a, a if b is None else b, radius)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        a, b = ctx.saved_tensors
+        mirrored = grad.flip((1, 2))
+        if b is None:
+            return _convolution(a, grad + mirrored), None, None
+        to_a = _convolution(b, grad) if ctx.needs_input_grad[0] else None
+        to_b = _convolution(a, mirrored) if ctx.needs_input_grad[1] else None
+        return to_a, to_b, None
+
+
+class _Convolution(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, taps: Tensor) -> Tensor:
+        return _run("convolution", x, taps)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        x, taps = ctx.saved_tensors
+        to_x = _convolution(grad, taps.flip((1, 2))) if ctx.needs_input_grad[0] else None
+        to_taps = _correlation(grad, x, taps.shape[1] // 2) if ctx.needs_input_grad[1] else None
+        return to_x, to_taps
+
+
+def _derivative(coefficients: Tensor) -> Tensor:
+    """Return the coefficients of a polynomial's derivative."""
+    count = coefficients.shape[1]
+    if count == 1:
+        return torch.zeros_like(coefficients)
+    return coefficients[:, 1:] * torch.arange(1, count, dtype=coefficients.dtype, device=coefficients.device)
+
+
+class _PowerSums(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, count: int) -> Tensor:
+        return _run("power_sums", x, weight, count)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        x, weight = ctx.saved_tensors
+        to_x = _polynomial(x, weight, _derivative(grad)) if ctx.needs_input_grad[0] else None
+        to_weight = _polynomial(x, None, grad) if ctx.needs_input_grad[1] else None
+        return to_x, to_weight, None
+
+
+class _Polynomial(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tensor:
+        return _run("polynomial", x, weight, coefficients)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        x, weight, coefficients = ctx.saved_tensors
+        weighted = grad if weight is None else grad * weight
+        to_x = _polynomial(x, weighted, _derivative(coefficients)) if ctx.needs_input_grad[0] else None
+        to_weight = grad * _polynomial(x, None, coefficients) if ctx.needs_input_grad[1] else None
+        to_coefficients = _power_sums(x, weighted, coefficients.shape[1]) if ctx.needs_input_grad[2] else None
+        return to_x, to_weight, to_coefficients
+
+
+class _Phases(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
+        return _run("phases", bands, parents)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, to_magnitudes: Tensor, to_reals: Tensor) -> tuple[Any, ...]:
+        bands, parents = ctx.saved_tensors
+        # The kernel has no derivative of its own; where one is wanted, PyTorch's operations have.
+        run = reference.statistics_phases_gradient if torch.is_grad_enabled() else _gradient_kernel
+        to_bands, to_parents = run(bands, parents, to_magnitudes, to_reals)
+        return to_bands, None if parents is None else to_parents
+
+
+def _gradient_kernel(*arguments: Any) -> tuple[Tensor, Tensor]:
+    return _run("phases_gradient", *arguments)
+
+
+# ---- What torch must know of the operators ---------------------------------------------------------------------------
+
+
+@torch.library.register_fake("genimg_fast::statistics_correlation")
+def _(a, b, radius):
+    return a.new_empty((a.shape[0], 2 * radius + 1, 2 * radius + 1), dtype=torch.float64)
+
+
+@torch.library.register_fake("genimg_fast::statistics_convolution")
+def _(x, taps):
+    return x.new_empty(x.shape)
+
+
+@torch.library.register_fake("genimg_fast::statistics_power_sums")
+def _(x, weight, count):
+    return x.new_empty((x.shape[0], count), dtype=torch.float64)
+
+
+@torch.library.register_fake("genimg_fast::statistics_polynomial")
+def _(x, weight, coefficients):
+    return x.new_empty(x.shape)
+
+
+@torch.library.register_fake("genimg_fast::statistics_phases")
+def _(bands, parents):
+    groups, k, *size = bands.shape
+    magnitudes, reals = (k, k) if parents is None else (2 * k, 3 * k)
+    dtype = bands.dtype.to_real()
+    return bands.new_empty((groups, magnitudes, *size), dtype=dtype), bands.new_empty(
+        (groups, reals, *size), dtype=dtype
+    )
+
+
+@torch.library.register_fake("genimg_fast::statistics_phases_gradient")
+def _(bands, parents, magnitudes, reals):
+    return bands.new_empty(bands.shape), bands.new_empty(0 if parents is None else parents.shape)
+
+
+def _vmap_rule(op: Callable[..., Any]) -> Callable[..., Any]:
+    """All tensors of these operators have the batch first: that of the vmap joins it."""
+
+    def rule(info: Any, in_dims: Any, *arguments: Any) -> Any:
+        size = info.batch_size
+        joined = [
+            _torch.join_batch(size, x, dim) if isinstance(x, Tensor) else x
+            for x, dim in zip(arguments, in_dims, strict=True)
+        ]
+        out = op(*joined)
+        if isinstance(out, Tensor):
+            return _split_batch(out, size), 0
+        return tuple(_split_batch(x, size) for x in out), (0,) * len(out)
+
+    return rule
+
+
+def _split_batch(x: Tensor, size: int) -> Tensor:
+    return x.unflatten(0, (size, x.shape[0] // size))
+
+
+for _name in ("correlation", "convolution", "power_sums", "polynomial", "phases", "phases_gradient"):
+    _name = "statistics_" + _name
+    torch.library.register_vmap(f"genimg_fast::{_name}", _vmap_rule(getattr(torch.ops.genimg_fast, _name).default))
