@@ -2,6 +2,7 @@
 // shapes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <stdexcept>
@@ -55,7 +56,7 @@ struct Shape {
   int64_t dims;
 };
 
-// pyramid: height, width, levels, order, analytic, downsample, table; see freq.h.
+// pyramid: height, width, levels, order, analytic, oversampling, table; see freq.h.
 inline FreqRequest freq_request(const std::vector<int64_t>& pyramid, double twidth, std::vector<int64_t> subset,
                                 std::vector<double> scales) {
   if (pyramid.size() != 7) throw std::invalid_argument("steerable_freq: pyramid must have 7 numbers");
@@ -66,12 +67,12 @@ inline FreqRequest freq_request(const std::vector<int64_t>& pyramid, double twid
   p.levels = static_cast<int>(pyramid[2]);
   p.order = static_cast<int>(pyramid[3]);
   p.analytic = pyramid[4] != 0;
-  p.downsample = pyramid[5] != 0;
+  p.oversampling = static_cast<int>(std::clamp<int64_t>(pyramid[5], 0, steerable::kMaxLevels));
   p.masks = pyramid[6] != 0 ? steerable::Masks::lut : steerable::Masks::exact;
   p.twidth = twidth;
   if (p.height < 2 || p.width < 2 || pyramid[2] < 0 || pyramid[2] > steerable::kMaxLevels || pyramid[3] < 0 ||
-      pyramid[3] > steerable::kMaxOrder || !(twidth > 0))
-    throw std::invalid_argument("steerable_freq: height, width, levels, order or twidth is out of range");
+      pyramid[3] > steerable::kMaxOrder || pyramid[5] < 0 || !(twidth > 0))
+    throw std::invalid_argument("steerable_freq: height, width, levels, order, oversampling or twidth is out of range");
   request.subset = std::move(subset);
   request.scales = std::move(scales);
   const size_t n = static_cast<size_t>(request.coefficients());

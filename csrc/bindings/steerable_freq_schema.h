@@ -1,4 +1,4 @@
-// The operators of the frequency-domain pyramid. `pyramid` is height, width, levels, order, analytic, downsample,
+// The operators of the frequency-domain pyramid. `pyramid` is height, width, levels, order, analytic, oversampling,
 // table; `subset` and `scales` have an element for each of highpass residual, levels and lowpass residual
 // (steerable_freq.h). Coefficients that are wanted stand in a list, in this order: (batch, h, w), (batch, orientations,
 // h_i, w_i).

@@ -142,12 +142,14 @@ struct MaskParameters {
   S inverse_width, gain;   // 1 / twidth; c of the angular function c cos^order
   S cosine[16], sine[16];  // of the angles pi b / orientations
   int levels, order, overlap;
-  bool analytic, downsample;
+  int oversampling;
+  bool analytic;
 };
 
-// Height or width of a level: it halves, rounded up, with each.
-GENIMG_HD int64_t level_length(int64_t length, int level, bool downsample) {
-  return downsample ? (length + (int64_t(1) << level) - 1) >> level : length;
+// Height or width of a level: it halves, rounded up, with each; `oversampling` is in octaves.
+GENIMG_HD int64_t level_length(int64_t length, int level, int oversampling) {
+  const int halvings = level > oversampling ? level - oversampling : 0;
+  return (length + (int64_t(1) << halvings) - 1) >> halvings;
 }
 
 // Index k, negative ones included, among the `length` coefficients of a DFT.

@@ -32,7 +32,7 @@ struct Pyramid {
   int order = 0;                  // of the derivative: order + 1 orientations
   double twidth = 1;              // width of the radial transition in octaves
   bool analytic = false;          // complex bands
-  bool downsample = true;         // crop the spectrum at each level
+  int oversampling = 0;           // octaves by which levels are larger than they need be, up to the size of the image
   Masks masks = Masks::exact;
 
   int orientations() const { return order + 1; }
@@ -43,8 +43,8 @@ struct Size {
   int64_t height, width;
 };
 inline Size level_size(const Pyramid& pyramid, int level) {
-  return {level_length(pyramid.height, level, pyramid.downsample),
-          level_length(pyramid.width, level, pyramid.downsample)};
+  return {level_length(pyramid.height, level, pyramid.oversampling),
+          level_length(pyramid.width, level, pyramid.oversampling)};
 }
 
 // What analysis writes and synthesis reads: row-major, contiguous. A null pointer leaves that output or input out, and

@@ -82,8 +82,8 @@ struct Spectra {
 template <typename T, typename Z>
 __device__ __forceinline__ Spectra<Z> spectra_at(const MaskParameters<T>& masks, int level, Z* base,
                                                  const Frequency& f) {
-  const int64_t height = level_length(masks.height, level, masks.downsample);
-  const int64_t width = level_length(masks.width, level, masks.downsample);
+  const int64_t height = level_length(masks.height, level, masks.oversampling);
+  const int64_t width = level_length(masks.width, level, masks.oversampling);
   const Place place = place_of(f.kx, f.ky, height, width);
   return {base, 2 * height * place.columns, 2 * (place.row * place.columns + f.kx), place.inside, place.at_nyquist};
 }

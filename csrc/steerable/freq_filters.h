@@ -18,9 +18,9 @@ inline int64_t ceil_to(int64_t n, int64_t multiple) { return ceil_div(n, multipl
 // Rows of half a spectrum, the row at half the sampling rate riding in the first (freq_kernels.h).
 inline int64_t half_rows(int64_t height) { return (height + 1) / 2; }
 
-// The frequencies that the filters of a level let through: those of the level's band where it is downsampled.
+// The frequencies that the filters of a level let through: those of the level's band where it is not oversampled.
 inline Size support_of(const Pyramid& p, int level) {
-  return {level_length(p.height, level, true), level_length(p.width, level, true)};
+  return {level_length(p.height, level, 0), level_length(p.width, level, 0)};
 }
 
 template <typename T>

@@ -20,7 +20,7 @@ MaskParameters<S> mask_parameters(const Pyramid& pyramid) {
   p.order = pyramid.order;
   p.overlap = static_cast<int>(std::fmin(std::ceil(pyramid.twidth), kMaxLevels + 1));
   p.analytic = pyramid.analytic;
-  p.downsample = pyramid.downsample;
+  p.oversampling = pyramid.oversampling;
   // c^2 = 2^(2o) (o!)^2 / (K (2o)!), so that the squared angular functions sum to 1; factor by factor, as 30! is large.
   double square = 1.0 / pyramid.orientations();
   for (int k = 1; k <= pyramid.order; ++k) square *= 4.0 * k / (k + pyramid.order);

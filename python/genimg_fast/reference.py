@@ -21,7 +21,7 @@ from genimg_fast.steerable.space import EDGE_TYPES
 # ---------------------------------------------------------------------------------------------------------------------
 #
 # Simoncelli & Freeman 1995; Portilla & Simoncelli 2000, eq. 3-5. A pyramid is described as to the kernels: `pyramid` is
-# (height, width, levels, order, analytic, downsample, table); `subset` says what is wanted of the highpass residual,
+# (height, width, levels, order, analytic, oversampling, table); `subset` says what is wanted of the highpass residual,
 # each level and the lowpass residual (0 none, 1 or a bit for each orientation); `scales` are the factors of the same.
 
 
@@ -47,8 +47,8 @@ class _FreqMasks:
     """The masks on the grid of the image's full spectrum, and the crop to a level."""
 
     def __init__(self, pyramid: Sequence[int], twidth: float, like: torch.Tensor) -> None:
-        self.height, self.width, self.levels, self.order = pyramid[:4]
-        self.analytic, self.downsample, self.table = (bool(flag) for flag in pyramid[4:])
+        self.height, self.width, self.levels, self.order, analytic, self.oversampling, table = pyramid
+        self.analytic, self.table = bool(analytic), bool(table)
         self.twidth = twidth
         y = self._axis(self.height, like)[:, None]
         x = self._axis(self.width, like)[None, :]
@@ -94,7 +94,7 @@ class _FreqMasks:
 
     def kept(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which rows and columns of the image's spectrum the spectrum of coefficient k has."""
-        halvings = max(k - 1, 0) if self.downsample else 0
+        halvings = max(k - 1 - self.oversampling, 0)
         rows, columns = (-(-n // 2**halvings) for n in (self.height, self.width))
         signed = [torch.fft.fftfreq(n, 1 / n, device=self.angle.device).round().long() for n in (rows, columns)]
         return (signed[0] % self.height)[:, None], signed[1] % self.width

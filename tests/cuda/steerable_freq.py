@@ -21,7 +21,7 @@ class Pyramid:
     order: int = 3
     twidth: float = 1.0
     analytic: bool = False
-    downsample: bool = True
+    oversampling: int = 0
     lut: bool = False
 
     @property
@@ -29,7 +29,7 @@ class Pyramid:
         return 2 if self.analytic else 1
 
     def level_size(self, level: int) -> tuple[int, int]:
-        step = 1 << level if self.downsample else 1
+        step = 1 << max(level - self.oversampling, 0)
         return -(-self.height // step), -(-self.width // step)
 
     def half_shape(self, level: int) -> tuple[int, int]:
@@ -41,7 +41,7 @@ class Pyramid:
 
     def as_c(self) -> ctypes.Array[ctypes.c_int64]:
         """Return the numbers that the launchers take."""
-        numbers = (self.height, self.width, self.levels, self.order, self.analytic, self.downsample, self.lut)
+        numbers = (self.height, self.width, self.levels, self.order, self.analytic, self.oversampling, self.lut)
         return (ctypes.c_int64 * len(numbers))(*numbers)
 
 

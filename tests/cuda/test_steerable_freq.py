@@ -14,7 +14,8 @@ PYRAMIDS = [
     Pyramid(15, 17, levels=3, order=2),
     Pyramid(24, 10, levels=1, order=0, analytic=True),
     Pyramid(20, 36, levels=2, order=5, analytic=True, twidth=0.6),
-    Pyramid(12, 12, levels=2, order=1, downsample=False),
+    Pyramid(12, 12, levels=2, order=1, oversampling=2),
+    Pyramid(27, 40, levels=3, order=1, analytic=True, oversampling=1),
     Pyramid(9, 14, levels=0),
     Pyramid(64, 40, levels=4, order=3, twidth=2.5),
 ]

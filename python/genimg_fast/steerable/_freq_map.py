@@ -15,7 +15,7 @@ from typing import Any
 class FreqMap:
     """A pyramid, which of its coefficients take part, and their scales."""
 
-    pyramid: tuple[int, ...]  # height, width, levels, order, analytic, downsample, table
+    pyramid: tuple[int, ...]  # height, width, levels, order, analytic, oversampling, table
     twidth: float
     subset: tuple[int, ...]  # of highpass residual, levels, lowpass residual: 0 for none, 1 or a bit per orientation
     scales: tuple[float, ...]  # of the same
@@ -36,7 +36,7 @@ class FreqMap:
 
     def size(self, k: int) -> tuple[int, int]:
         """Return height and width of coefficient k: the highpass residual (0), a level, the lowpass residual."""
-        halvings = max(k - 1, 0) if self.pyramid[5] else 0
+        halvings = max(k - 1 - self.pyramid[5], 0)
         return -(-self.pyramid[0] >> halvings), -(-self.pyramid[1] >> halvings)
 
     def is_band(self, k: int) -> bool:

@@ -105,8 +105,8 @@ class SteerablePyramidFreq:
         """Return the analysis, and the synthesis that undoes it."""
         height, width = self.image_shape
         table = self.masks == "lut"
-        flags = (int(self.is_complex), int(self.downsample), int(table))
-        pyramid = (height, width, self.num_scales, self.order, *flags)
+        oversampling = 0 if self.downsample else self.num_scales
+        pyramid = (height, width, self.num_scales, self.order, int(self.is_complex), oversampling, int(table))
         every = (1, *[2**self.num_orientations - 1] * self.num_scales, 1)
         fused = _numpy.steerable_freq_has_fused_transform(pyramid, self.twidth)
         unscaled = FreqMap(pyramid, self.twidth, every, (1.0,) * len(every), fused)

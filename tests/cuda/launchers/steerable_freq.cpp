@@ -1,5 +1,5 @@
 // The launchers of freq_cuda.h with C names and plain arguments, for programs without torch. `pyramid` is height,
-// width, levels, order, analytic, downsample, lut; `coefficients` are the highpass residual, the bands of each level
+// width, levels, order, analytic, oversampling, lut; `coefficients` are the highpass residual, the bands of each level
 // and the lowpass residual, all of them wanted, with scale 1.
 #include "steerable/freq_cuda.h"
 
@@ -17,7 +17,7 @@ Pyramid pyramid_of(const int64_t* p, double twidth) {
   pyramid.order = static_cast<int>(p[3]);
   pyramid.twidth = twidth;
   pyramid.analytic = p[4] != 0;
-  pyramid.downsample = p[5] != 0;
+  pyramid.oversampling = static_cast<int>(p[5]);
   pyramid.masks = p[6] != 0 ? Masks::lut : Masks::exact;
   return pyramid;
 }
