@@ -136,8 +136,8 @@ def magnitudes_and_phases(bands: Tensor, parents: Tensor | None = None) -> tuple
     """Return what is compared across the scales of an analytic pyramid.
 
     Portilla & Simoncelli 2000, section 2.2: the phase of a coarser scale turns half as fast, so it is doubled. A
-    coefficient z whose \\|z\\|^2 is below the smallest normal number of the dtype counts as 0: so are its magnitude, the
-    coefficient with its phase doubled, and the gradients of both.
+    coefficient z whose squared magnitude is below the smallest normal number of the dtype counts as 0: so are its
+    magnitude, the coefficient with its phase doubled, and the gradients of both.
 
     Args:
         bands: Subbands of one scale (..., K, h, w), complex64 or complex128.
@@ -200,6 +200,8 @@ def _check_int(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _planes(x: Tensor) -> Tensor:
+    if x.dim() == 3:
+        return x
     return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
 
 
