@@ -54,12 +54,13 @@ def choice(name: str, value: Any, accepted: Sequence[str]) -> str:
     return value
 
 
-def integer(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     number = operator.index(value)
-    if number < least:
-        raise ValueError(f"{name} must be at least {least}, got {number}")
+    if number < least or (most is not None and number > most):
+        accepted = f"at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{name} must be {accepted}, got {number}")
     return number
 
 

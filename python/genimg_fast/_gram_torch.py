@@ -224,6 +224,13 @@ class Tensors:
         return product(x, y, factors, center, scale, tf32)
 
     @staticmethod
+    def applied(matrix: Tensor, x: Tensor) -> Tensor:
+        """Return matrices (B, M, C), contiguous, times features (B, C, H, W)."""
+        if _needs_autograd(x) or _needs_autograd(matrix):
+            return Apply.apply(matrix, x, None, False, False, 1.0, False)
+        return apply(matrix, x, None, False, False, 1.0, False)
+
+    @staticmethod
     def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
         if _needs_autograd(x):
             return Moments.apply(x, factors, scale, tf32)

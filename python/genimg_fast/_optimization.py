@@ -117,6 +117,12 @@ def halved(size: Shape, n_scales: int, multiple: int = 1) -> list[Shape]:
     return [(side(size[0], level), side(size[1], level)) for level in reversed(range(n_scales))]
 
 
+def rescaled(exemplar: Sequence[int], full: Shape, now: Shape) -> Shape:
+    """Return an exemplar's size where the result's full size is reduced to what it is now."""
+    height, width = (max(1, round(n * b / a)) for n, a, b in zip(exemplar, full, now, strict=True))
+    return height, width
+
+
 def resized(planes: torch.Tensor, size: Shape, *, circular: bool = False) -> torch.Tensor:
     """Return planes (N, C, H, W) at another size, filtered against aliasing; circular ones stay without a seam."""
     if tuple(planes.shape[-2:]) == tuple(size):

@@ -12,15 +12,39 @@ from genimg_fast.textures._synthesis import Step
 if TYPE_CHECKING:
     from genimg_fast._optimization import DescentStep
     from genimg_fast.textures._cnn_texture import cnn_texture
+    from genimg_fast.textures._comparison import FamilyDifference, compare
+    from genimg_fast.textures._parametric_model import PortillaSimoncelli
+    from genimg_fast.textures._parametric_synthesis import ParametricStep
+    from genimg_fast.textures._portilla_simoncelli import portilla_simoncelli
 
-__all__ = ["DescentStep", "Step", "TextureStatistics", "cnn_texture", "heeger_bergen"]
+__all__ = [
+    "DescentStep",
+    "FamilyDifference",
+    "ParametricStep",
+    "PortillaSimoncelli",
+    "Step",
+    "TextureStatistics",
+    "cnn_texture",
+    "compare",
+    "heeger_bergen",
+    "portilla_simoncelli",
+]
+
+# What needs torch, which work on arrays alone must not import.
+_HOMES = {
+    "DescentStep": "genimg_fast._optimization",
+    "FamilyDifference": "genimg_fast.textures._comparison",
+    "ParametricStep": "genimg_fast.textures._parametric_synthesis",
+    "PortillaSimoncelli": "genimg_fast.textures._parametric_model",
+    "cnn_texture": "genimg_fast.textures._cnn_texture",
+    "compare": "genimg_fast.textures._comparison",
+    "portilla_simoncelli": "genimg_fast.textures._portilla_simoncelli",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # Networks need torch, which work on arrays must not import.
-    homes = {"DescentStep": "genimg_fast._optimization", "cnn_texture": "genimg_fast.textures._cnn_texture"}
-    if name not in homes:
+    if name not in _HOMES:
         raise AttributeError(f"module 'genimg_fast.textures' has no attribute {name!r}")
-    value = getattr(importlib.import_module(homes[name]), name)
+    value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

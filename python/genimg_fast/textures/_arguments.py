@@ -20,7 +20,9 @@ def palettes(palette: Any, exemplar: np.ndarray, kind: Kind) -> list[np.ndarray]
     return [alike(palette, "palette", exemplar, kind, "image", any_channels=exemplar.shape[-3] == 1)]
 
 
-def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], output: Shape) -> int:
+def height(
+    value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], output: Shape, name: str = "height"
+) -> int:
     """Return the number of scales; "auto" leaves a lowpass residual whose shorter side is about 16 pixels.
 
     So the coarsest bands have a period of a sixteenth of the exemplar's side or less: still coarser ones would hold too
@@ -33,12 +35,12 @@ def height(value: Any, pyramid: str, order: int, exemplars: Sequence[Shape], out
         raise ValueError(f"image and size do not suit the {pyramid} pyramid of order {order}: {error}") from None
     if isinstance(value, str):
         if value != "auto":
-            raise ValueError(f"height must be 'auto' or an integer, got {value!r}")
+            raise ValueError(f"{name} must be 'auto' or an integer, got {value!r}")
         return min(max(1, round(math.log2(min(exemplar) / 16))), most)
-    number = integer("height", value, 1)
+    number = integer(name, value, 1)
     if number > most:
         sizes = f"an exemplar of {exemplar[0]}x{exemplar[1]} and a result of {output[0]}x{output[1]} pixels"
-        raise ValueError(f"height must be at most {most} for {sizes}, got {number}")
+        raise ValueError(f"{name} must be at most {most} for {sizes}, got {number}")
     return number
 
 

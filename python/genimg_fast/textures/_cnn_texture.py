@@ -26,6 +26,7 @@ from genimg_fast._optimization import (
     checked_settings,
     descend,
     halved,
+    rescaled,
     resized,
 )
 from genimg_fast._pictures import Kind
@@ -234,7 +235,7 @@ class _Synthesis:
 
     def _new_evaluation(self, size: Shape, place: int) -> Evaluation:
         pictures = [torch.from_numpy(one).to(self._device)[None] for one in self._exemplars.pictures[place]]
-        reduced = [resized(one, _scaled(one.shape[-2:], self._shape, size)) for one in pictures]
+        reduced = [resized(one, rescaled(one.shape[-2:], self._shape, size)) for one in pictures]
         return self._models[place].evaluation(size, reduced, self._exemplars.shares)
 
 
@@ -316,9 +317,3 @@ def _factors(
     numbers = check.layer_weights(weights, tuple(targets))
     energies = {name: float(target.square().mean()) for name, target in targets.items()}
     return {name: numbers[name] / (energy or 1.0) for name, energy in energies.items()}
-
-
-def _scaled(exemplar: Sequence[int], full: Shape, now: Shape) -> Shape:
-    """Return an exemplar's size where the result's full size is reduced to what it is now."""
-    height, width = (max(1, round(n * b / a)) for n, a, b in zip(exemplar, full, now, strict=True))
-    return height, width

@@ -19,7 +19,8 @@ from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._analysis import PYRAMIDS, Analysis
 from genimg_fast.textures._edges import EDGES
 from genimg_fast.textures._statistics import MIXTURES, TextureStatistics, mix, principal_axes
-from genimg_fast.textures._synthesis import UPDATES, Step, Synthesis, Watch, run
+from genimg_fast.textures._synthesis import UPDATES, Step, Synthesis, run
+from genimg_fast.textures._watch import Watch
 
 
 def heeger_bergen(
@@ -101,7 +102,7 @@ def heeger_bergen(
     scales = pyramids.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
     analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
-    watch = Watch(check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
+    watch = Watch("heeger-bergen", check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
 
     def measure(sources: Sequence[np.ndarray], shares: Sequence[float]) -> TextureStatistics:
         rotation = principal_axes(sources, shares)

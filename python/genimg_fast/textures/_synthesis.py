@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import genimg_fast as gf
 from genimg_fast._pictures import Kind
 from genimg_fast.textures._analysis import Analysis, Bands, Shape
 from genimg_fast.textures._statistics import TextureStatistics, resample, rotate
+from genimg_fast.textures._watch import Watch
 
 if TYPE_CHECKING:
     from genimg_fast.histogram import HistogramReference
@@ -45,6 +45,11 @@ class Step:
     n_iter: int
     distance: float
     picture: Callable[[], Any]
+
+    @property
+    def shown(self) -> dict[str, float]:
+        """What the progress bar shows."""
+        return {"distance": self.distance}
 
 
 class Synthesis:
@@ -120,40 +125,6 @@ class Synthesis:
         """Return planes with the histograms of tables (C, n), one for each exemplar."""
         reference = self._reference({"planes": tables}, {"planes": self._analysis.shape})
         return reference.match({"planes": planes}, method="rank")["planes"]
-
-
-class Watch:
-    """Shows and reports how a synthesis comes on, and says when it is close enough."""
-
-    def __init__(self, n_iter: int, tolerance: float, callback: Callable[[Step], Any] | None, progress: bool) -> None:
-        self.n_iter, self._tolerance, self._callback = n_iter, tolerance, callback
-        self._bar: Any = None
-        self._wants_bar = progress and sys.stderr.isatty()
-
-    @property
-    def measures(self) -> bool:
-        """Whether anyone wants to know the distance, which costs time."""
-        return self._wants_bar or self._tolerance > 0 or self._callback is not None
-
-    def __enter__(self) -> Watch:
-        if self._wants_bar:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self.n_iter, desc="heeger-bergen", unit="it")
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def report(self, step: Step) -> bool:
-        """Tell the user and the caller; return whether the synthesis is within the tolerance."""
-        if self._bar is not None:
-            self._bar.set_postfix(distance=f"{step.distance:.4f}", refresh=False)
-            self._bar.update(step.iteration - self._bar.n)
-        if self._callback is not None:
-            self._callback(step)
-        return step.distance <= self._tolerance
 
 
 def run(synthesis: Synthesis, noise: Any, update: str, watch: Watch, picture: Callable[[Any], Any]) -> Any:

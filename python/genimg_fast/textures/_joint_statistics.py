@@ -1,0 +1,194 @@
+"""The joint statistics of complex subbands: what a parametric texture model knows of a texture.
+
+J. Portilla, E. P. Simoncelli, "A parametric texture model based on joint statistics of complex wavelet coefficients",
+IJCV 40 (2000), section 2. Several planes may belong together, such as the principal channels of a colour picture: their
+subbands are correlated with each other too (J. Vacher, T. Briand, "The Portilla-Simoncelli texture model", IPOL 2021).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+import genimg_fast as gf
+from genimg_fast import _statistics_torch as sums
+from genimg_fast.textures._complex_pyramid import ComplexPyramid
+
+FAMILIES = {
+    "marginals": ("pixels", "skewness", "kurtosis"),
+    "autocorrelation": ("reconstructions", "planes", "highpass"),
+    "magnitudes": ("magnitude_means", "magnitude_correlations", "magnitudes"),
+    "phases": ("phases",),
+}
+
+PIXELS = ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
+
+
+@dataclass(frozen=True)
+class JointStatistics:
+    """Of G groups of P planes of one shape, with K orientations of their subbands; n = P K subbands a scale.
+
+    All are of the subbands' and reconstructions' own amplitudes, which do not depend on the size of the planes: a value
+    of a subband is one of the picture seen through its filter. Lists go from fine to coarse. w = 2 (width // 2) + 1 is
+    the width of the neighbourhood, which is circular.
+
+    Attributes:
+        pixels: (G, P, 6): `PIXELS`, the variance biased; the planes' own.
+        planes: (G, P, w, w): autocorrelation of the planes, less their mean.
+        highpass: (G, P): variance of the highpass residual.
+        reconstructions: Each scale and the lowpass residual: (G, P, w, w), autocorrelation of the picture that it and
+            all coarser ones reconstruct.
+        skewness, kurtosis: Of the same, (G, P).
+        magnitude_means: Each scale: (G, n).
+        magnitude_correlations: Each scale: (G, n, w, w), autocorrelation of the magnitudes, less their mean.
+        magnitudes: Each scale: covariance of the n magnitudes and, but for the coarsest scale, of those of the next
+            scale at this scale's size (parents): (G, 2 n, 2 n), (G, n, n).
+        phases: Each scale: products of the n real parts and of the real and the imaginary parts of the parents with
+            doubled phase, (G, 3 n, 3 n); at the coarsest scale of the real parts and of the lowpass residual and its
+            four neighbours, (G, n + 5 P, n + 5 P), where asked for, and else (G, n, n).
+    """
+
+    pixels: Tensor
+    planes: Tensor
+    highpass: Tensor
+    reconstructions: list[Tensor]
+    skewness: list[Tensor]
+    kurtosis: list[Tensor]
+    magnitude_means: list[Tensor]
+    magnitude_correlations: list[Tensor]
+    magnitudes: list[Tensor]
+    phases: list[Tensor]
+
+    def map(self, function: Callable[..., Tensor], *others: JointStatistics) -> JointStatistics:
+        """Return the statistics that a function makes of each tensor of these and of others."""
+
+        def mapped(name: str) -> Any:
+            first, *rest = (getattr(one, name) for one in (self, *others))
+            if isinstance(first, list):
+                return [function(*parts) for parts in zip(first, *rest, strict=True)]
+            return function(first, *rest)
+
+        return JointStatistics(**{field.name: mapped(field.name) for field in fields(self)})
+
+    def double(self) -> JointStatistics:
+        return self.map(Tensor.double)
+
+    def errors(self, target: JointStatistics) -> dict[str, Tensor]:
+        """Return how far these statistics are from others, for each of `FAMILIES`; (G,), float64.
+
+        A statistic's error is the norm of the difference over the norm of the target, over all scales; a family's is
+        the root of the mean of its statistics' squared errors.
+        """
+        return {family: value.sqrt() for family, value in self.squared_errors(target).items()}
+
+    def squared_errors(self, target: JointStatistics) -> dict[str, Tensor]:
+        """Return the squares of `errors`, which are differentiable at 0 too."""
+
+        def error(name: str) -> Tensor:
+            both = zip(self._own(name), target._own(name), strict=True)
+            pairs = [(a.flatten(1).double(), b.flatten(1).double()) for a, b in both]
+            difference = torch.stack([(a - b).square().sum(-1) for a, b in pairs]).sum(0)
+            norm = torch.stack([b.square().sum(-1) for _, b in pairs]).sum(0)
+            return torch.where(norm > 0, difference / torch.where(norm > 0, norm, 1), difference)
+
+        return {family: torch.stack([error(name) for name in names]).mean(0) for family, names in FAMILIES.items()}
+
+    def _own(self, name: str) -> list[Tensor]:
+        """Return a statistic of each scale, without what only its parents have to do with."""
+        parts = getattr(self, name)
+        parts = [parts] if isinstance(parts, Tensor) else parts
+        n = self.magnitude_means[0].shape[-1]
+        if name == "magnitudes":
+            return [one[:, :n] for one in parts]
+        return [one[:, :n, n:] for one in parts] if name == "phases" else parts
+
+
+class Settings(NamedTuple):
+    """What is measured: width of the neighbourhood, and steps to the neighbours of the lowpass residual, 0 for none."""
+
+    width: int = 7
+    neighbour_step: int = 0
+
+
+def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> JointStatistics:
+    """Return the statistics of planes (G, P, H, W), float32 or float64; differentiable."""
+    less, _ = centred(planes)
+    parts = pyramid.analyse(less)
+    marginals = [_moments(one) for one in parts.reconstructions]
+    joint = [_joint(parts, scale, settings) for scale in range(pyramid.n_scales)]
+    return JointStatistics(
+        pixels=pixel_statistics(planes),
+        planes=autocorrelation(less, settings.width),
+        highpass=_mean(sums.power_sums(parts.highpass, 3), parts.highpass)[..., 2],
+        reconstructions=[autocorrelation(one, settings.width) for one in parts.reconstructions],
+        skewness=[skewness for _, skewness, _ in marginals],
+        kurtosis=[kurtosis for _, _, kurtosis in marginals],
+        magnitude_means=[one.means for one in joint],
+        magnitude_correlations=[one.correlations for one in joint],
+        magnitudes=[one.magnitudes for one in joint],
+        phases=[one.phases for one in joint],
+    )
+
+
+def autocorrelation(planes: Tensor, width: int) -> Tensor:
+    """Return the means of the products of pixels and their neighbours, (..., w, w)."""
+    return _mean(sums.correlation(planes, planes, width // 2), planes)
+
+
+def centred(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return planes (..., H, W) less their means, and the means (...)."""
+    means = _mean(sums.power_sums(planes, 2), planes)[..., 1]
+    return sums.polynomial(planes, torch.stack([-means, torch.ones_like(means)], -1)), means
+
+
+def pixel_statistics(planes: Tensor) -> Tensor:
+    """Return `PIXELS` of planes (..., H, W), (..., 6), float64."""
+    less, means = centred(planes)
+    extremes = [planes.amin((-2, -1)).double(), planes.amax((-2, -1)).double()]
+    return torch.stack([means, *_moments(less), *extremes], -1)
+
+
+def _moments(planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return variance, skewness and kurtosis of planes with the mean 0; of a constant one those of a normal law."""
+    _, _, variance, third, fourth = _mean(sums.power_sums(planes, 5), planes).unbind(-1)
+    varies = variance > 0
+    safe = torch.where(varies, variance, 1)
+    return variance, torch.where(varies, third / safe**1.5, 0), torch.where(varies, fourth / safe**2, 3)
+
+
+class _Joint(NamedTuple):
+    means: Tensor
+    correlations: Tensor
+    magnitudes: Tensor
+    phases: Tensor
+
+
+def _joint(parts, scale: int, settings: Settings) -> _Joint:
+    bands = parts.bands[scale]
+    n = bands.shape[-3]
+    parents = parts.parents[scale] if scale < len(parts.parents) else None
+    magnitudes, reals = sums.magnitudes_and_phases(bands, parents)
+    if parents is None and settings.neighbour_step:
+        reals = torch.cat([reals, neighbours(parts.lowpass, settings.neighbour_step)], -3)
+    magnitudes, means = centred(magnitudes)
+    return _Joint(
+        means[..., :n],
+        autocorrelation(magnitudes[..., :n, :, :], settings.width),
+        gf.gram_matrix(magnitudes),
+        gf.gram_matrix(reals),
+    )
+
+
+def neighbours(planes: Tensor, step: int) -> Tensor:
+    """Return planes (G, P, H, W) and the same seen from four neighbours, (G, 5 P, H, W)."""
+    shifts = ((0, 0), (0, step), (0, -step), (step, 0), (-step, 0))
+    return torch.cat([planes.roll(shift, (-2, -1)) for shift in shifts], -3)
+
+
+def _mean(total: Tensor, planes: Tensor) -> Tensor:
+    return total / math.prod(planes.shape[-2:])
