@@ -16,19 +16,22 @@ using steerable::Coefficients;
 using steerable::Pyramid;
 
 // A pyramid and which of its coefficients are wanted. Coefficient k is the highpass residual (0), the bands of level
-// k - 1, or the lowpass residual (levels + 1).
+// k - 1, the lowpass residual (levels + 1), or the reconstruction from level k - levels - 2 on. The reconstructions may
+// be left off.
 struct FreqRequest {
   Pyramid pyramid;
   std::vector<int64_t> subset;  // of coefficient k: 0 for none of it; else 1, or a bit for each orientation
   std::vector<double> scales;   // of coefficient k
 
-  int coefficients() const { return pyramid.levels + 2; }
+  int coefficients() const { return static_cast<int>(subset.size()); }
+  int first_reconstruction() const { return pyramid.levels + 2; }
+  int level(int k) const { return k < first_reconstruction() ? std::max(k - 1, 0) : k - first_reconstruction(); }
   bool is_band(int k) const { return k > 0 && k <= pyramid.levels; }
   bool wants(int k) const { return subset[static_cast<size_t>(k)] != 0; }
   bool wants_all(int k) const {
     return subset[static_cast<size_t>(k)] == (is_band(k) ? (int64_t(1) << pyramid.orientations()) - 1 : 1);
   }
-  steerable::Size size(int k) const { return steerable::level_size(pyramid, k == 0 ? 0 : k - 1); }
+  steerable::Size size(int k) const { return steerable::level_size(pyramid, level(k)); }
 
   // Wanted coefficients of type T (const for synthesis) in the order of k; pointers[i] belongs to the i-th wanted one.
   template <typename T>
@@ -42,6 +45,9 @@ struct FreqRequest {
         result.bands[k - 1] = pointer;
         result.band_scale[k - 1] = scale;
         result.band_subset[k - 1] = static_cast<uint32_t>(subset[static_cast<size_t>(k)]);
+      } else if (k >= first_reconstruction()) {
+        result.reconstructions[level(k)] = pointer;
+        result.reconstruction_scale[level(k)] = scale;
       } else {
         (k == 0 ? result.highpass : result.lowpass) = pointer;
         (k == 0 ? result.highpass_scale : result.lowpass_scale) = scale;
@@ -75,9 +81,9 @@ inline FreqRequest freq_request(const std::vector<int64_t>& pyramid, double twid
     throw std::invalid_argument("steerable_freq: height, width, levels, order, oversampling or twidth is out of range");
   request.subset = std::move(subset);
   request.scales = std::move(scales);
-  const size_t n = static_cast<size_t>(request.coefficients());
-  if (request.subset.size() != n || request.scales.size() != n)
-    throw std::invalid_argument("steerable_freq: subset and scales must have levels + 2 elements");
+  const size_t n = request.subset.size(), residuals_and_bands = static_cast<size_t>(p.levels) + 2;
+  if ((n != residuals_and_bands && n != 2 * residuals_and_bands - 1) || request.scales.size() != n)
+    throw std::invalid_argument("steerable_freq: subset and scales must have levels + 2 or 2 levels + 3 elements");
   return request;
 }
 

@@ -1,7 +1,7 @@
 // The operators of the frequency-domain pyramid. `pyramid` is height, width, levels, order, analytic, oversampling,
-// table; `subset` and `scales` have an element for each of highpass residual, levels and lowpass residual
-// (steerable_freq.h). Coefficients that are wanted stand in a list, in this order: (batch, h, w), (batch, orientations,
-// h_i, w_i).
+// table; `subset` and `scales` have an element for each of highpass residual, levels and lowpass residual, and may have
+// one for the reconstruction from each level and from the lowpass residual (steerable_freq.h). Coefficients that are
+// wanted stand in a list, in this order: (batch, h, w), (batch, orientations, h_i, w_i).
 #pragma once
 
 #include <torch/csrc/stable/library.h>

@@ -290,6 +290,42 @@ GENIMG_HD Oriented<S> oriented_mask(const MasksAt<Masks, S>& at, const Radial<S>
   return {S(0.5) * (a + b), S(0.5) * (a - b)};
 }
 
+// What the squared masks of a level's real bands add up to, as a quadratic form in the radial factors at the frequency
+// and at its opposite.
+template <typename S>
+struct AngularPower {
+  S here, mixed, opposite;
+};
+template <typename S>
+GENIMG_HD AngularPower<S> angular_power(const MasksAt<Table, S>& at) {
+  const S half = S(0.5), half_parity = at.p.order % 2 == 0 ? half : -half;
+  AngularPower<S> sum = {S(0), S(0), S(0)};
+  for (int b = 0; b <= at.p.order; ++b) {
+    const S here = half * angular(at.p, at.here, b).band, opposite = half_parity * angular(at.p, at.opposite, b).band;
+    sum = {sum.here + here * here, sum.mixed + S(2) * here * opposite, sum.opposite + opposite * opposite};
+  }
+  return sum;
+}
+
+// The squared masks of the real bands of a level and all later ones and of the lowpass residual, added up. That is the
+// square of the lowpass filters up to the level; interpolated masks miss it by what interpolation loses.
+template <typename S>
+GENIMG_HD S reconstruction_mask(const MasksAt<Exact, S>& at, int level) {
+  const S product = low_product(at.here.log_radius, level, at.p.overlap, at.p.inverse_width);
+  return product * product;
+}
+template <typename S>
+GENIMG_HD S reconstruction_mask(const MasksAt<Table, S>& at, int level) {
+  const AngularPower<S> power = angular_power(at);
+  const S lowpass = lowpass_mask(at);
+  S sum = lowpass * lowpass;
+  for (int i = level; i < at.p.levels; ++i) {
+    const Radial<S> r = radial_mask(at, i);
+    sum += r.here * (r.here * power.here + r.opposite * power.mixed) + r.opposite * r.opposite * power.opposite;
+  }
+  return sum;
+}
+
 template <typename S>
 struct Complex {
   S re, im;

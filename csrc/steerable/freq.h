@@ -7,6 +7,9 @@
 // Neither DFT is normalised here: the caller's scales hold 1/n, the factors of tight_frame and of downsample=False. So
 // analysis and synthesis with the same scales are each other's adjoint, and the gradient of one is the other.
 //
+// Beside residuals and bands there is, for each level, the picture that the bands of this and all later levels and the
+// lowpass residual reconstruct, on the level's grid: its mask is the sum of their squared masks, of real bands.
+//
 // A complex band is two real ones, the band and its Hilbert transform along the band's orientation (Pyramid::analytic):
 // mask * (1 + sign(cos(theta - phi))) has the value 2 on one half plane, 1 on its edge and 0 on the other.
 #pragma once
@@ -55,7 +58,8 @@ struct Coefficients {
   T* bands[kMaxLevels] = {};  // (batch, orientations, h_i, w_i), or (..., 2) where analytic: real, imaginary
   T* lowpass = nullptr;       // (batch, h_levels, w_levels)
   uint32_t band_subset[kMaxLevels] = {};
-  double highpass_scale = 1, lowpass_scale = 1, band_scale[kMaxLevels] = {};
+  T* reconstructions[kMaxLevels + 1] = {};  // (batch, h_i, w_i); at `levels`: of the lowpass residual alone
+  double highpass_scale = 1, lowpass_scale = 1, band_scale[kMaxLevels] = {}, reconstruction_scale[kMaxLevels + 1] = {};
   // For synthesis of complex bands: only their real parts are read, with the mask of a real band.
   bool real_part_only = false;
 };

@@ -307,6 +307,12 @@ void Transform<T>::analyse(const T* image, const Coefficients<T>& out, int64_t i
         inverse(band, spectrum, filters_.band(level, b, false, table, executor_), tiles, to);
     }
   }
+  for (int level = 0; level <= p_.levels; ++level) {
+    if (out.reconstructions[level] == nullptr) continue;
+    const Band band = band_of_level(level);
+    inverse(band, spectrum, filters_.reconstruction(level), tiles,
+            out.reconstructions[level] + item * band.size.height * band.size.width);
+  }
   if (out.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);
     inverse(band, spectrum, filters_.lowpass(), tiles, out.lowpass + item * band.size.height * band.size.width);
@@ -342,6 +348,12 @@ void Transform<T>::synthesise(const Coefficients<const T>& in, int64_t item, T* 
         add(band, in.bands[level] + (item * p_.orientations() + b) * size, parts, part,
             filters_.band(level, b, part == 1, table, executor_));
     }
+  }
+  for (int level = 0; level <= p_.levels; ++level) {
+    if (in.reconstructions[level] == nullptr) continue;
+    const Band band = band_of_level(level);
+    add(band, in.reconstructions[level] + item * band.size.height * band.size.width, 1, 0,
+        filters_.reconstruction(level));
   }
   if (in.lowpass != nullptr) {
     const Band band = band_of_level(p_.levels);

@@ -65,40 +65,41 @@ struct Term {
   int quarters;
 };
 
-// Where the half spectra of a level are, which has several for each image.
-template <typename Z>
+// Where a frequency is in the half spectra of a level.
 struct Spectra {
-  Z* base;
-  int64_t size;  // of one spectrum, in Z
+  int64_t size;  // of one spectrum, in T
   int64_t offset;
   bool inside, at_nyquist;
 
-  template <typename T>
-  __device__ __forceinline__ Term<Z, T> term(int index, int count, T factor, int quarters) const {
+  // In spectrum `index` of the `count` that there are for each image.
+  template <typename Z, typename T>
+  __device__ __forceinline__ Term<Z, T> term(Z* base, int index, int count, T factor, int quarters) const {
     return {base + index * size + offset, count * size, at_nyquist ? T(0) : factor, quarters};
   }
 };
 
-template <typename T, typename Z>
-__device__ __forceinline__ Spectra<Z> spectra_at(const MaskParameters<T>& masks, int level, Z* base,
-                                                 const Frequency& f) {
+template <typename T>
+__device__ __forceinline__ Spectra spectra_at(const MaskParameters<T>& masks, int level, const Frequency& f) {
   const int64_t height = level_length(masks.height, level, masks.oversampling);
   const int64_t width = level_length(masks.width, level, masks.oversampling);
   const Place place = place_of(f.kx, f.ky, height, width);
-  return {base, 2 * height * place.columns, 2 * (place.row * place.columns + f.kx), place.inside, place.at_nyquist};
+  return {2 * height * place.columns, 2 * (place.row * place.columns + f.kx), place.inside, place.at_nyquist};
 }
 
 template <typename Masks, typename T, typename Z, typename Visit>
-__device__ __forceinline__ void for_each_band(const MasksAt<Masks, T>& at, const Spectra<Z>& spectra, int level,
-                                              uint32_t subset, T scale, Visit visit) {
+__device__ __forceinline__ void for_each_band(const MasksAt<Masks, T>& at, const Coefficients<Z>& wanted, int level,
+                                              const Spectra& spectra, Visit visit) {
+  Z* const bands = wanted.bands[level];
+  const uint32_t subset = wanted.band_subset[level];
+  const T scale = T(wanted.band_scale[level]);
   const MaskParameters<T>& masks = at.p;
   const Radial<T> radial = radial_mask(at, level);
   const int orientations = masks.order + 1, parts = masks.analytic ? 2 : 1, count = parts * orientations;
   for (int b = 0; b < orientations; ++b) {
     if ((subset >> b & 1) == 0) continue;
     const Oriented<T> mask = oriented_mask(at, radial, b);
-    visit(spectra.term(parts * b, count, scale * mask.band, masks.order));
-    if (masks.analytic) visit(spectra.term(parts * b + 1, count, scale * mask.hilbert, masks.order + 1));
+    visit(spectra.term(bands, parts * b, count, scale * mask.band, masks.order));
+    if (masks.analytic) visit(spectra.term(bands, parts * b + 1, count, scale * mask.hilbert, masks.order + 1));
   }
 }
 
@@ -108,19 +109,21 @@ __device__ __forceinline__ void for_each_term(const MaskParameters<T>& masks, co
                                               const Frequency& f, Visit visit) {
   const auto at = MasksAt<Masks, T>::at(masks, f.kx, f.ky);
   if (wanted.highpass != nullptr) {
-    Spectra<Z> image = spectra_at(masks, 0, wanted.highpass, f);
+    Spectra image = spectra_at(masks, 0, f);
     image.at_nyquist = false;  // only the highpass residual has the Nyquist frequencies
-    visit(image.term(0, 1, T(wanted.highpass_scale) * highpass_mask(at), 0));
+    visit(image.term(wanted.highpass, 0, 1, T(wanted.highpass_scale) * highpass_mask(at), 0));
   }
-  for (int level = 0; level < masks.levels; ++level) {
-    const Spectra<Z> bands = spectra_at(masks, level, wanted.bands[level], f);
-    if (!bands.inside) return;  // nor do later levels have it
-    if (wanted.bands[level] == nullptr) continue;
-    for_each_band(at, bands, level, wanted.band_subset[level], T(wanted.band_scale[level]), visit);
+  for (int level = 0; level <= masks.levels; ++level) {
+    const Spectra spectra = spectra_at(masks, level, f);
+    if (!spectra.inside) return;  // nor do later levels have it
+    if (wanted.reconstructions[level] != nullptr) {
+      const T mask = reconstruction_mask(at, level);
+      visit(spectra.term(wanted.reconstructions[level], 0, 1, T(wanted.reconstruction_scale[level]) * mask, 0));
+    }
+    if (level < masks.levels && wanted.bands[level] != nullptr) for_each_band(at, wanted, level, spectra, visit);
+    if (level == masks.levels && wanted.lowpass != nullptr)
+      visit(spectra.term(wanted.lowpass, 0, 1, T(wanted.lowpass_scale) * lowpass_mask(at), 0));
   }
-  const Spectra<Z> lowpass = spectra_at(masks, masks.levels, wanted.lowpass, f);
-  if (!lowpass.inside || wanted.lowpass == nullptr) return;
-  visit(lowpass.term(0, 1, T(wanted.lowpass_scale) * lowpass_mask(at), 0));
 }
 
 template <typename Masks, typename T>

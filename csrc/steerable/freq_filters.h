@@ -31,8 +31,9 @@ class FilterBank {
   FilterBank(const Pyramid& pyramid, const Coefficients<C>& coefficients, const FreqKernels<T>& kernels,
              const Executor& executor);
 
-  const Filter<T>& highpass() const { return entries_[highpass_entry()].filter; }
-  const Filter<T>& lowpass() const { return entries_[lowpass_entry()].filter; }
+  const Filter<T>& highpass() const { return entries_[entry_of(Kind::highpass, 0)].filter; }
+  const Filter<T>& lowpass() const { return entries_[entry_of(Kind::lowpass, p_.levels)].filter; }
+  const Filter<T>& reconstruction(int level) const { return entries_[entry_of(Kind::reconstruction, level)].filter; }
   // `table` keeps masks that are no product of a radial and an angular factor, until the next call.
   Filter<T> band(int level, int orientation, bool hilbert, std::vector<T>& table, const Executor& executor) const;
 
@@ -48,8 +49,21 @@ class FilterBank {
     double scale = 0;
   };
 
-  size_t highpass_entry() const { return static_cast<size_t>(p_.levels); }
-  size_t lowpass_entry() const { return static_cast<size_t>(p_.levels) + 1; }
+  // Bands, residuals, reconstructions.
+  size_t entry_of(Kind kind, int level) const {
+    const int first_residual = p_.levels, first_reconstruction = p_.levels + 2;
+    switch (kind) {
+      case Kind::highpass:
+        return static_cast<size_t>(first_residual);
+      case Kind::lowpass:
+        return static_cast<size_t>(first_residual + 1);
+      case Kind::reconstruction:
+        return static_cast<size_t>(first_reconstruction + level);
+      case Kind::band:
+        break;
+    }
+    return static_cast<size_t>(level);
+  }
   int64_t blocks_of(int level) const { return ceil_div(half_rows(support_of(p_, level).height), k_.lanes); }
   // Masks that are a radial factor times an angular one need one quarter of the plane.
   bool has_table(Kind kind) const { return p_.masks == Masks::exact || kind != Kind::band; }
@@ -60,10 +74,14 @@ class FilterBank {
   int64_t table_size(Kind kind, int level) const {
     return has_table(kind) ? blocks_of(level) * table_width(kind, level) * k_.lanes : 0;
   }
+  // Calls visit(kind, level, scale) for each filter of the coefficients that are there; the highpass comes last.
+  template <typename C, typename Visit>
+  void for_each_filter(const Coefficients<C>& coefficients, Visit visit) const;
   template <typename C>
   size_t total_size(const Coefficients<C>& coefficients) const;
 
-  T* add(size_t entry, Kind kind, int level, double scale, T* table, const Executor& executor);
+  void add(Kind kind, int level, double scale, T* table, const Executor& executor);
+  double symmetric_mask(Kind kind, int level, int64_t kx, int64_t ky) const;
   void make_exact_table(Kind kind, int level, double scale, T* table, const Executor& executor) const;
   template <typename Value>
   void tabulate(int level, int64_t width, bool symmetric, T* table, const Executor& executor, Value value) const;
@@ -71,7 +89,7 @@ class FilterBank {
   const Pyramid& p_;
   const FreqKernels<T>& k_;
   const MaskParameters<double> masks_;
-  std::vector<Entry> entries_;  // of the bands of each level, of the highpass and of the lowpass residual
+  std::vector<Entry> entries_;  // see entry_of
   Scratch<T> tables_;
   std::vector<T> first_row_;
 };
@@ -83,40 +101,46 @@ FilterBank<T>::FilterBank(const Pyramid& pyramid, const Coefficients<C>& coeffic
     : p_(pyramid),
       k_(kernels),
       masks_(mask_parameters<double>(pyramid)),
-      entries_(static_cast<size_t>(pyramid.levels) + 2),
+      entries_(entry_of(Kind::reconstruction, pyramid.levels) + 1),
       tables_(total_size(coefficients)) {
   T* table = tables_.get();
-  for (int level = 0; level < p_.levels; ++level)
-    if (coefficients.bands[level] != nullptr)
-      table = add(static_cast<size_t>(level), Kind::band, level, coefficients.band_scale[level], table, executor);
-  if (coefficients.lowpass != nullptr)
-    table = add(lowpass_entry(), Kind::lowpass, p_.levels, coefficients.lowpass_scale, table, executor);
+  for_each_filter(coefficients, [&](Kind kind, int level, double scale) {
+    add(kind, level, scale, table, executor);
+    table += table_size(kind, level);
+  });
   if (coefficients.highpass == nullptr) return;
-  add(highpass_entry(), Kind::highpass, 0, coefficients.highpass_scale, table, executor);
+  T* const highpass_table = table - table_size(Kind::highpass, 0);
   for (int64_t k = 0; k <= p_.width / 2; ++k) {
-    first_row_.push_back(table[k * k_.lanes]);
-    table[k * k_.lanes] = 1;
+    first_row_.push_back(highpass_table[k * k_.lanes]);
+    highpass_table[k * k_.lanes] = 1;
   }
+}
+
+template <typename T>
+template <typename C, typename Visit>
+void FilterBank<T>::for_each_filter(const Coefficients<C>& c, Visit visit) const {
+  for (int level = 0; level < p_.levels; ++level)
+    if (c.bands[level] != nullptr) visit(Kind::band, level, c.band_scale[level]);
+  for (int level = 0; level <= p_.levels; ++level)
+    if (c.reconstructions[level] != nullptr) visit(Kind::reconstruction, level, c.reconstruction_scale[level]);
+  if (c.lowpass != nullptr) visit(Kind::lowpass, p_.levels, c.lowpass_scale);
+  if (c.highpass != nullptr) visit(Kind::highpass, 0, c.highpass_scale);
 }
 
 template <typename T>
 template <typename C>
 size_t FilterBank<T>::total_size(const Coefficients<C>& coefficients) const {
   int64_t size = 0;
-  for (int level = 0; level < p_.levels; ++level)
-    if (coefficients.bands[level] != nullptr) size += table_size(Kind::band, level);
-  if (coefficients.lowpass != nullptr) size += table_size(Kind::lowpass, p_.levels);
-  if (coefficients.highpass != nullptr) size += table_size(Kind::highpass, 0);
+  for_each_filter(coefficients, [&](Kind kind, int level, double) { size += table_size(kind, level); });
   return static_cast<size_t>(size);
 }
 
-// Returns the end of the table.
 template <typename T>
-T* FilterBank<T>::add(size_t index, Kind kind, int level, double scale, T* table, const Executor& executor) {
+void FilterBank<T>::add(Kind kind, int level, double scale, T* table, const Executor& executor) {
   const Size support = support_of(p_, level);
   const int64_t width = table_width(kind, level);
   const int64_t length = kind == Kind::highpass ? p_.width : level_size(p_, level).width;
-  Entry& entry = entries_[index];
+  Entry& entry = entries_[entry_of(kind, level)];
   entry.scale = scale;
   for (int64_t i = 0; i < length; ++i) {
     const int64_t k = signed_index(i, length), negative = has_table(kind) ? -k : k + support.width;
@@ -128,16 +152,19 @@ T* FilterBank<T>::add(size_t index, Kind kind, int level, double scale, T* table
   entry.filter.columns = entry.columns.data();
   entry.filter.table = table;
   entry.filter.table_width = width;
-  if (!has_table(kind)) return table;
-  if (p_.masks == Masks::exact) {
-    make_exact_table(kind, level, scale, table, executor);
-  } else {
-    tabulate(level, width, true, table, executor, [&](int64_t kx, int64_t ky) {
-      const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
-      return scale * (kind == Kind::lowpass ? lowpass_mask(at) : highpass_mask(at));
-    });
-  }
-  return table + table_size(kind, level);
+  if (!has_table(kind)) return;
+  if (p_.masks == Masks::exact) return make_exact_table(kind, level, scale, table, executor);
+  tabulate(level, width, true, table, executor,
+           [&](int64_t kx, int64_t ky) { return scale * symmetric_mask(kind, level, kx, ky); });
+}
+
+// Of the masks from tables, those that are the same in all four quarters of the plane.
+template <typename T>
+double FilterBank<T>::symmetric_mask(Kind kind, int level, int64_t kx, int64_t ky) const {
+  const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+  if (kind == Kind::highpass) return highpass_mask(at);
+  if (kind == Kind::lowpass) return lowpass_mask(at);
+  return reconstruction_mask(at, level);
 }
 
 template <typename T>
@@ -202,7 +229,7 @@ Filter<T> FilterBank<T>::band(int level, int orientation, bool hilbert, std::vec
 template <typename T>
 void FilterBank<T>::filter_first_row(T* spectrum) const {
   const int64_t n = p_.width;
-  const T half_rate = static_cast<T>(0.5 * entries_[highpass_entry()].scale);
+  const T half_rate = static_cast<T>(0.5 * entries_[entry_of(Kind::highpass, 0)].scale);
   const auto at = [&](int64_t k, int part) -> T& { return spectrum[(2 * k + part) * k_.lanes]; };
   for (int64_t k = 0; k <= n / 2; ++k) {
     const int64_t mirror = k == 0 ? 0 : n - k;

@@ -49,6 +49,10 @@ V radial_factor(const RadialTable<T>& table, V log_radius) {
       return high(log_radius, table.inverse_width);
     case Kind::lowpass:
       return low_product(log_radius, table.level, table.overlap, table.inverse_width);
+    case Kind::reconstruction: {
+      const V product = low_product(log_radius, table.level, table.overlap, table.inverse_width);
+      return product * product;
+    }
     case Kind::band:
       break;
   }

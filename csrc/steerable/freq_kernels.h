@@ -48,7 +48,7 @@ struct FftPlan {
 // needs no direction: (block of V rows ky, |kx| = 0 .. half_width and a column of zeros, V).
 template <typename T>
 struct RadialTable {
-  enum class Kind : int { highpass, band, lowpass };
+  enum class Kind : int { highpass, band, lowpass, reconstruction };
   Kind kind;
   int level, overlap, order;  // level shifts log2 of the radius; overlap: see low_product
   T x_step, y_step;           // radius of one step of kx and of ky, 1 at half the sampling rate

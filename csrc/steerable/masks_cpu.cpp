@@ -64,6 +64,12 @@ class RowMasks {
     for (int level = 0; level < pyramid_.levels; ++level) {
       if (wanted.bands[level] != nullptr && has_row(level, ky)) visit_bands(wanted, level, ky, visit);
     }
+    for (int level = 0; level <= pyramid_.levels; ++level) {
+      if (wanted.reconstructions[level] == nullptr || !has_row(level, ky)) continue;
+      functions_.reconstruction(parameters_, level, row_);
+      emit(place(wanted.reconstructions[level], level, ky, 1, 0), row_.mask, wanted.reconstruction_scale[level], 0,
+           visit);
+    }
     if (wanted.lowpass != nullptr && has_row(pyramid_.levels, ky)) {
       functions_.lowpass(parameters_, row_);
       emit(place(wanted.lowpass, pyramid_.levels, ky, 1, 0), row_.mask, wanted.lowpass_scale, 0, visit);

@@ -56,6 +56,14 @@ void lowpass_row(const MaskParameters<T>& parameters, const MaskRow<T>& row) {
 }
 
 template <typename Masks, typename T>
+void reconstruction_row(const MaskParameters<T>& parameters, int level, const MaskRow<T>& row) {
+  with_overlap(parameters, [&row, level](const MaskParameters<T>& p) {
+    T* __restrict__ mask = row.mask;
+    for (int64_t i = 0; i < row.n; ++i) mask[i] = reconstruction_mask(masks_at<Masks>(p, row, i), level);
+  });
+}
+
+template <typename Masks, typename T>
 void radial_row(const MaskParameters<T>& parameters, int level, const MaskRow<T>& row) {
   with_overlap(parameters, [&row, level](const MaskParameters<T>& p) {
     T* __restrict__ here = row.radial;
@@ -102,8 +110,8 @@ void apply_row(const T* mask, T scale, int quarters, const T* z, T* out, int64_t
 
 template <typename Masks, typename T>
 constexpr MaskFunctions<T> functions() {
-  return {&polar_row<Masks, T>, &highpass_row<Masks, T>, &lowpass_row<Masks, T>, &radial_row<Masks, T>,
-          &oriented_row<Masks, T>};
+  return {&polar_row<Masks, T>,          &highpass_row<Masks, T>, &lowpass_row<Masks, T>,
+          &reconstruction_row<Masks, T>, &radial_row<Masks, T>,   &oriented_row<Masks, T>};
 }
 
 template <typename T>

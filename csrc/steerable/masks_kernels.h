@@ -14,7 +14,7 @@ struct MaskRow {
   int64_t n;
   T *log_radius, *radial, *cosine, *sine, *angle;
   T *opposite_log_radius, *opposite_radial, *opposite_angle;
-  T *mask, *hilbert;  // what highpass, lowpass (mask only) and oriented write
+  T *mask, *hilbert;  // what oriented writes; the other masks are `mask` only
   static constexpr int arrays = 10;
 };
 
@@ -23,6 +23,7 @@ struct MaskFunctions {
   void (*polar)(const MaskParameters<T>& p, int64_t ky, const MaskRow<T>& row);
   void (*highpass)(const MaskParameters<T>& p, const MaskRow<T>& row);
   void (*lowpass)(const MaskParameters<T>& p, const MaskRow<T>& row);
+  void (*reconstruction)(const MaskParameters<T>& p, int level, const MaskRow<T>& row);
   void (*radial)(const MaskParameters<T>& p, int level, const MaskRow<T>& row);
   void (*oriented)(const MaskParameters<T>& p, int orientation, const MaskRow<T>& row);
 };

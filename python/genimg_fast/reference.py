@@ -22,7 +22,8 @@ from genimg_fast.steerable.space import EDGE_TYPES
 #
 # Simoncelli & Freeman 1995; Portilla & Simoncelli 2000, eq. 3-5. A pyramid is described as to the kernels: `pyramid` is
 # (height, width, levels, order, analytic, oversampling, table); `subset` says what is wanted of the highpass residual,
-# each level and the lowpass residual (0 none, 1 or a bit for each orientation); `scales` are the factors of the same.
+# each level, the lowpass residual and, if it goes on, of the reconstructions from each level on and from the lowpass
+# residual alone (0 none, 1 or a bit for each orientation); `scales` are the factors of the same.
 
 
 def _between_samples(f: Callable[[torch.Tensor], torch.Tensor], position: torch.Tensor) -> torch.Tensor:
@@ -41,6 +42,11 @@ def _transition(x: torch.Tensor, table: bool) -> torch.Tensor:
 def _angular(cosine: torch.Tensor, order: int, analytic: bool) -> torch.Tensor:
     """cos^order, times 2 on the half plane where the cosine is positive and 1 on its edge if the filter is analytic."""
     return cosine**order * (1 + cosine.sign() if analytic else 1)
+
+
+def _hermitian_part(mask: torch.Tensor) -> torch.Tensor:
+    """Return the mask whose output is the real part of this one's; they differ where a table's grid is off-centre."""
+    return (mask + mask.flip(0, 1).roll((1, 1), (0, 1)).conj()) / 2
 
 
 class _FreqMasks:
@@ -69,7 +75,7 @@ class _FreqMasks:
         factors = [_transition(-(self.log_radius + j) / self.twidth, self.table) for j in range(last + 1)]
         return torch.stack(factors).prod(0)
 
-    def band(self, level: int, orientation: int) -> torch.Tensor:
+    def band(self, level: int, orientation: int, analytic: bool) -> torch.Tensor:
         orientations, o = self.order + 1, self.order
         gain = math.sqrt(2 ** (2 * o) * math.factorial(o) ** 2 / (orientations * math.factorial(2 * o)))
         angle = self.angle - math.pi * orientation / orientations
@@ -77,26 +83,43 @@ class _FreqMasks:
 
             def sample(k: torch.Tensor) -> torch.Tensor:
                 on_edge = (k.abs() % 1024) == 512
-                return _angular(torch.cos(math.pi / 1024 * k).masked_fill(on_edge, 0), o, self.analytic)
+                return _angular(torch.cos(math.pi / 1024 * k).masked_fill(on_edge, 0), o, analytic)
 
             angular = _between_samples(sample, angle * (1024 / math.pi))
         else:
             cosine = torch.cos(angle)
             on_edge = cosine.abs() < 8 * torch.finfo(cosine.dtype).eps
-            angular = _angular(cosine.masked_fill(on_edge, 0), o, self.analytic)
+            angular = _angular(cosine.masked_fill(on_edge, 0), o, analytic)
         return (-1j) ** o * gain * self.low(level) * self.high(level + 1) * angular
 
+    def reconstruction(self, level: int) -> torch.Tensor:
+        """Add up the squared masks of real bands from a level on, and of the lowpass residual."""
+        masks = [self.low(self.levels)]
+        for i in range(level, self.levels):
+            masks += [self.band(i, b, analytic=False) for b in range(self.order + 1)]
+        total = torch.stack([_hermitian_part(mask).abs() ** 2 for mask in masks]).sum(0)
+        at_nyquist = [
+            2 * torch.fft.fftfreq(n, 1 / n, device=total.device).round().abs() == size
+            for n, size in zip((self.height, self.width), self.size(level), strict=True)
+        ]
+        return total.masked_fill(at_nyquist[0][:, None] | at_nyquist[1], 0)
+
     def mask(self, k: int, orientation: int = 0) -> torch.Tensor:
-        """Of coefficient k: 0 the highpass residual, then the levels, then the lowpass residual."""
+        """Of coefficient k: 0 the highpass residual, then the levels, the lowpass residual, the reconstructions."""
         if k == 0:
             return self.high(0)
-        return self.low(self.levels) if k > self.levels else self.band(k - 1, orientation)
+        if k <= self.levels:
+            return self.band(k - 1, orientation, self.analytic)
+        return self.low(self.levels) if k == self.levels + 1 else self.reconstruction(k - self.levels - 2)
+
+    def size(self, level: int) -> list[int]:
+        halvings = max(level - self.oversampling, 0)
+        return [-(-n // 2**halvings) for n in (self.height, self.width)]
 
     def kept(self, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which rows and columns of the image's spectrum the spectrum of coefficient k has."""
-        halvings = max(k - 1 - self.oversampling, 0)
-        rows, columns = (-(-n // 2**halvings) for n in (self.height, self.width))
-        signed = [torch.fft.fftfreq(n, 1 / n, device=self.angle.device).round().long() for n in (rows, columns)]
+        level = max(k - 1, 0) if k < self.levels + 2 else k - self.levels - 2
+        signed = [torch.fft.fftfreq(n, 1 / n, device=self.angle.device).round().long() for n in self.size(level)]
         return (signed[0] % self.height)[:, None], signed[1] % self.width
 
 

@@ -47,11 +47,12 @@ class Pyramid:
 
 @dataclass
 class Coefficients:
-    """Half spectra: highpass (batch, h, w/2+1), bands[i] (batch, K, parts, h_i, w_i/2+1), lowpass."""
+    """Half spectra: highpass (batch, h, w/2+1), bands[i] (batch, K, parts, h_i, w_i/2+1), lowpass, reconstructions."""
 
     highpass: np.ndarray
     bands: list[np.ndarray]
     lowpass: np.ndarray
+    reconstructions: list[np.ndarray]
 
     @classmethod
     def empty(cls, library: KernelLibrary, pyramid: Pyramid, batch: int, dtype: type) -> Coefficients:
@@ -59,10 +60,11 @@ class Coefficients:
             library.empty((batch, *pyramid.half_shape(0)), dtype),
             [library.empty((batch, *pyramid.band_shape(level)), dtype) for level in range(pyramid.levels)],
             library.empty((batch, *pyramid.half_shape(pyramid.levels)), dtype),
+            [library.empty((batch, *pyramid.half_shape(level)), dtype) for level in range(pyramid.levels + 1)],
         )
 
     def all(self) -> list[np.ndarray]:
-        return [self.highpass, *self.bands, self.lowpass]
+        return [self.highpass, *self.bands, self.lowpass, *self.reconstructions]
 
     def as_c(self) -> ctypes.Array[ctypes.c_void_p]:
         """Return the pointers that the launchers take."""
@@ -161,4 +163,5 @@ def expected_analysis(pyramid: Pyramid, spectrum: np.ndarray) -> Coefficients:
             spectra.append(np.stack([on_level(part, level) for part in parts], axis=1))
         bands.append(np.stack(spectra, axis=1))
     highpass = spectrum * _ramp(1 + octaves / p.twidth)
-    return Coefficients(highpass, bands, on_level(low(p.levels), p.levels))
+    reconstructions = [on_level(low(level) ** 2, level) for level in range(p.levels + 1)]
+    return Coefficients(highpass, bands, on_level(low(p.levels), p.levels), reconstructions)

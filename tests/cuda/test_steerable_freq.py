@@ -68,6 +68,8 @@ def test_perfect_reconstruction(kernels: KernelLibrary) -> None:
     pyramid = Pyramid(48, 31, levels=3)
     spectrum = random_spectrum(kernels, pyramid, 2, np.complex128)
     coefficients = analysis(kernels, pyramid, spectrum)
+    for reconstruction in coefficients.reconstructions:
+        reconstruction[...] = 0
     np.testing.assert_allclose(synthesis(kernels, pyramid, coefficients), spectrum, atol=1e-11)
 
 

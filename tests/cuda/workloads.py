@@ -7,6 +7,7 @@ of its own: the traced library registers the same operators as the plain one.
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import math
 import sys
@@ -18,6 +19,8 @@ import torch
 
 import genimg_fast as gf
 from genimg_fast import _torch
+from genimg_fast.steerable import _freq_torch
+from genimg_fast.steerable._freq_map import FreqMap
 
 # Rows of a power of two are the common case; smaller images have larger shares of rows' ends.
 SIZE = 256
@@ -42,7 +45,18 @@ def _steerable_freq() -> dict[str, Callable[[], object]]:
         coefficients = pyramid(image)
         workloads[f"steerable_freq_analysis{suffix}"] = lambda p=pyramid: p(image)
         workloads[f"steerable_freq_synthesis{suffix}"] = lambda p=pyramid, c=coefficients: p.recon_pyr(c)
+        m = _with_reconstructions(pyramid._forward)
+        outputs = _freq_torch.analysis(m, image[0])
+        workloads[f"steerable_freq_analysis{suffix}_reconstructions"] = lambda m=m: _freq_torch.analysis(m, image[0])
+        workloads[f"steerable_freq_synthesis{suffix}_reconstructions"] = lambda m=m, c=outputs: _freq_torch.synthesis(
+            m, c
+        )
     return workloads
+
+
+def _with_reconstructions(m: FreqMap) -> FreqMap:
+    count = m.pyramid[2] + 1
+    return dataclasses.replace(m, subset=(*m.subset, *[1] * count), scales=(*m.scales, *[1.0] * count))
 
 
 def _values(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0, ordered: bool = False) -> torch.Tensor:

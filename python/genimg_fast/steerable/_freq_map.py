@@ -13,12 +13,17 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class FreqMap:
-    """A pyramid, which of its coefficients take part, and their scales."""
+    """A pyramid, which of its coefficients take part, and their scales.
+
+    Coefficients are numbered: 0 the highpass residual, then the bands of each level, then the lowpass residual. After
+    them, if the map has them, come the reconstructions: for each level what its bands, those of later levels and the
+    lowpass residual give together, and what the lowpass residual alone does, as a real image on the level's grid.
+    """
 
     pyramid: tuple[int, ...]  # height, width, levels, order, analytic, oversampling, table
     twidth: float
-    subset: tuple[int, ...]  # of highpass residual, levels, lowpass residual: 0 for none, 1 or a bit per orientation
-    scales: tuple[float, ...]  # of the same
+    subset: tuple[int, ...]  # of each coefficient: 0 for none of it, 1 or a bit per orientation
+    scales: tuple[float, ...]  # of each coefficient
     fused: bool  # whether the kernels do the transforms too
     real_part: bool = False  # synthesis only: bands are complex, but it is that of their real parts
 
@@ -34,9 +39,14 @@ class FreqMap:
     def analytic(self) -> bool:
         return bool(self.pyramid[4])
 
+    def level(self, k: int) -> int:
+        """Return the level of coefficient k; the lowpass residual's is the number of levels."""
+        first_reconstruction = self.pyramid[2] + 2
+        return max(k - 1, 0) if k < first_reconstruction else k - first_reconstruction
+
     def size(self, k: int) -> tuple[int, int]:
-        """Return height and width of coefficient k: the highpass residual (0), a level, the lowpass residual."""
-        halvings = max(k - 1 - self.pyramid[5], 0)
+        """Return height and width of coefficient k."""
+        halvings = max(self.level(k) - self.pyramid[5], 0)
         return -(-self.pyramid[0] >> halvings), -(-self.pyramid[1] >> halvings)
 
     def is_band(self, k: int) -> bool:

@@ -1,6 +1,6 @@
 // The launchers of freq_cuda.h with C names and plain arguments, for programs without torch. `pyramid` is height,
-// width, levels, order, analytic, oversampling, lut; `coefficients` are the highpass residual, the bands of each level
-// and the lowpass residual, all of them wanted, with scale 1.
+// width, levels, order, analytic, oversampling, lut; `coefficients` are the highpass residual, the bands of each level,
+// the lowpass residual and the reconstructions, all of them wanted, with scale 1.
 #include "steerable/freq_cuda.h"
 
 using genimg::steerable::Coefficients;
@@ -31,6 +31,10 @@ Coefficients<T> coefficients_of(const Pyramid& pyramid, T* const* pointers) {
     all.bands[level] = pointers[level + 1];
     all.band_subset[level] = (1u << pyramid.orientations()) - 1;
     all.band_scale[level] = 1;
+  }
+  for (int level = 0; level <= pyramid.levels; ++level) {
+    all.reconstructions[level] = pointers[pyramid.levels + 2 + level];
+    all.reconstruction_scale[level] = 1;
   }
   return all;
 }
