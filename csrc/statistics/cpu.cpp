@@ -28,30 +28,45 @@ int64_t parts_of(int64_t n, int64_t size) { return (n + size - 1) / size; }
 int64_t rounded_up(int64_t n, int64_t multiple) { return parts_of(n, multiple) * multiple; }
 int64_t modulo(int64_t i, int64_t n) { return (i % n + n) % n; }
 
-// Copies the columns [first, first + count) of a row that continues circularly.
+// Rows of a plane next to each other in memory, with their circular continuation on both sides; 0 beyond it.
 template <typename T>
-void copy_wrapped(const T* row, int64_t width, int64_t first, int64_t count, T* to) {
-  for (int64_t from = modulo(first, width); count > 0; from = 0) {
-    const int64_t n = std::min(count, width - from);
-    std::memcpy(to, row + from, n * sizeof(T));
-    to += n;
-    count -= n;
-  }
-}
+class Padded {
+ public:
+  // Columns begin at vectors: what lies before them is rounded up.
+  Padded(int64_t rows, int64_t columns, int64_t radius)
+      : radius_(radius),
+        lead_(rounded_up(radius, kernels<T>().lanes)),
+        stride_(lead_ + rounded_up(columns + radius, kernels<T>().lanes)),
+        data_(rows * stride_) {}
 
-// Rows of a plane with their circular continuation, next to each other in memory; 0 beyond it.
-template <typename T>
-struct Padded {
-  Padded(int64_t rows, int64_t stride) : stride(stride), data(rows * stride) {}
+  int64_t stride() const { return stride_; }
+  T* row(int64_t y) const { return data_.get() + y * stride_ + lead_; }
+
+  // Copies the columns [first, first + count) of rows from first_row on, which may lie beyond the plane.
   void copy(const T* plane, const Planes& planes, int64_t first_row, int64_t rows, int64_t first, int64_t count) {
+    int64_t from = modulo(first_row, planes.height);
     for (int64_t y = 0; y < rows; ++y) {
-      T* const to = data.get() + y * stride;
-      copy_wrapped(plane + modulo(first_row + y, planes.height) * planes.width, planes.width, first, count, to);
-      std::fill(to + count, to + stride, T(0));
+      copy_row(plane + from * planes.width, planes.width, first, count, row(y));
+      if (++from == planes.height) from = 0;
     }
   }
-  int64_t stride;
-  Scratch<T> data;
+
+ private:
+  void copy_row(const T* from, int64_t width, int64_t first, int64_t count, T* to) const {
+    std::memcpy(to, from + first, count * sizeof(T));
+    for (int64_t i = 1, x = first; i <= radius_; ++i) {
+      x = (x == 0 ? width : x) - 1;
+      to[-i] = from[x];
+    }
+    for (int64_t i = 0, x = first + count; i < radius_; ++i, ++x) {
+      if (x == width) x = 0;
+      to[count + i] = from[x];
+    }
+    std::fill(to + count + radius_, to + stride_ - lead_, T(0));
+  }
+
+  int64_t radius_, lead_, stride_;
+  Scratch<T> data_;
 };
 
 // The bands of rows that a plane is cut into, by its shape alone, and within them the runs of kernels.h: rows by
@@ -149,8 +164,8 @@ class Correlation {
     explicit Band(const Correlation& all)
         : all_(all),
           a_rows_(all.cut_.rows + all.radius_ - all.first_lag()),
-          a_(a_rows_, rounded_up(all.cut_.columns, all.cut_.lanes)),
-          b_(all.cut_.rows, rounded_up(all.cut_.columns, all.cut_.lanes) + 2 * all.radius_),
+          a_(a_rows_, all.cut_.columns, 0),
+          b_(all.cut_.rows, rounded_up(all.cut_.columns, all.cut_.lanes), all.radius_),
           pointers_(a_rows_) {}
 
     void sum(int64_t plane, int64_t band, double* out) {
@@ -160,13 +175,12 @@ class Correlation {
       all_.cut_.for_each_run(planes, band, [&](int64_t y, int64_t rows, int64_t x, int64_t columns) {
         const int radius = all_.radius_;
         const int64_t first_row = y - radius, a_rows = rows + radius - all_.first_lag();
-        b_.copy(b, planes, y, rows, x - radius, columns + 2 * radius);
+        b_.copy(b, planes, y, rows, x, columns);
         const bool is_whole = columns % all_.cut_.lanes == 0;
         if (!is_whole) a_.copy(a, planes, first_row, a_rows, x, columns);
         for (int64_t i = 0; i < a_rows; ++i)
-          pointers_[i] =
-              is_whole ? a + modulo(first_row + i, planes.height) * planes.width + x : a_.data.get() + i * a_.stride;
-        sum_blocks({pointers_.get(), b_.data.get(), b_.stride, rows, parts_of(columns, all_.cut_.lanes)}, sums);
+          pointers_[i] = is_whole ? a + modulo(first_row + i, planes.height) * planes.width + x : a_.row(i);
+        sum_blocks({pointers_.get(), b_.row(0), b_.stride(), rows, parts_of(columns, all_.cut_.lanes)}, sums);
       });
       sums.write(out);
     }
@@ -180,8 +194,8 @@ class Correlation {
       if (!all_.is_half()) return sum_block(run, -radius, size, -radius, size, sums);
       if (radius == 3 && k.correlate_half_of_3 != nullptr)
         return k.correlate_half_of_3(at(run, 0, -radius), sums.at(size * radius));
-      sum_block(run, 0, 1, 0, radius + 1, sums);
-      sum_block(run, 1, radius, -radius, size, sums);
+      sum_block(run, 0, radius + 1, 0, radius + 1, sums);
+      sum_block(run, 1, radius, -radius, radius, sums);
     }
 
     // The lags from (first_row, first_column) on.
@@ -198,10 +212,10 @@ class Correlation {
       });
     }
 
-    // A run that begins at a lag.
+    // A run at a lag.
     Run at(Run run, int row, int column) const {
       run.a += all_.radius_ - row;
-      run.b += all_.radius_ + column;
+      run.b += column;
       return run;
     }
 
@@ -229,7 +243,7 @@ void convolution(const T* x, const double* taps, const Planes& planes, int radiu
   const int size = 2 * radius + 1;
   const Cut<T> cut(planes);
   parallel_for(executor, 0, planes.count * cut.bands, cut.grain, [&](int64_t begin, int64_t end) {
-    Padded<T> rows_of_x(cut.rows + 2 * radius, rounded_up(cut.columns, kMapVectors * cut.lanes) + 2 * radius);
+    Padded<T> rows_of_x(cut.rows + 2 * radius, rounded_up(cut.columns, kMapVectors * cut.lanes), radius);
     const Scratch<T> converted(size * size);
     for (int64_t job = begin; job < end; ++job) {
       const int64_t plane = job / cut.bands;
@@ -237,9 +251,9 @@ void convolution(const T* x, const double* taps, const Planes& planes, int radiu
                      [](double tap) { return static_cast<T>(tap); });
       const T* const from = x + plane * planes.pixels();
       cut.for_each_run(planes, job % cut.bands, [&](int64_t row, int64_t rows, int64_t column, int64_t columns) {
-        rows_of_x.copy(from, planes, row - radius, rows + 2 * radius, column - radius, columns + 2 * radius);
+        rows_of_x.copy(from, planes, row - radius, rows + 2 * radius, column, columns);
         T* const to = out + plane * planes.pixels() + row * planes.width + column;
-        kernels<T>().convolve({rows_of_x.data.get(), rows_of_x.stride, to, planes.width, rows, columns},
+        kernels<T>().convolve({rows_of_x.row(0) - radius, rows_of_x.stride(), to, planes.width, rows, columns},
                               converted.get(), size);
       });
     }
