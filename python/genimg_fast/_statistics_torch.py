@@ -132,6 +132,24 @@ def polynomial(x: Tensor, coefficients: Tensor, weight: Tensor | None = None) ->
     return _polynomial(_planes(x), None if weight is None else _planes(weight), rows).reshape(x.shape)
 
 
+def centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return planes less their means, and the means.
+
+    Args:
+        x: Planes (..., h, w), float32 or float64.
+
+    Returns:
+        Of the shape and dtype of ``x``; (...), float64.
+
+    Raises:
+        TypeError: No tensor of float32 or float64.
+        ValueError: No pixels.
+    """
+    _check_planes("x", x)
+    less, means = _centred(_planes(x))
+    return less.reshape(x.shape), means.reshape(x.shape[:-2])
+
+
 def magnitudes_and_phases(bands: Tensor, parents: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return what is compared across the scales of an analytic pyramid.
 
@@ -241,6 +259,11 @@ def _polynomial(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tenso
     return function(x, weight, coefficients)
 
 
+def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    function = _Centred.apply if _needs_autograd(x) else _Centred.forward
+    return function(x)
+
+
 def _phases(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
     function = _Phases.apply if _needs_autograd(bands, parents) else _Phases.forward
     return function(bands, parents)
@@ -335,6 +358,30 @@ class _Polynomial(torch.autograd.Function):
         to_weight = grad * _polynomial(x, None, coefficients) if ctx.needs_input_grad[1] else None
         to_coefficients = _power_sums(x, weighted, coefficients.shape[1]) if ctx.needs_input_grad[2] else None
         return to_x, to_weight, to_coefficients
+
+
+class _Centred(torch.autograd.Function):
+    """A projection, which is its own adjoint."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> tuple[Tensor, Tensor]:
+        means = _run("power_sums", x, None, 2)[:, 1] / (x.shape[1] * x.shape[2])
+        return _run("polynomial", x, None, torch.stack([-means, torch.ones_like(means)], 1)), means
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        ctx.shape = inputs[0].shape
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, to_less: Tensor | None, to_means: Tensor | None) -> Tensor | None:
+        to_x = None if to_less is None else _centred(to_less)[0]
+        if to_means is None:
+            return to_x
+        spread = (to_means / (ctx.shape[1] * ctx.shape[2]))[:, None, None]
+        return spread.expand(ctx.shape).contiguous() if to_x is None else to_x + spread.to(to_x.dtype)
 
 
 class _Phases(torch.autograd.Function):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import genimg_fast as gf
 from genimg_fast.steerable import _freq_torch
-from genimg_fast.textures._transforms import Shape, enlarged, inverse, reduced, spectrum
+from genimg_fast.textures._transforms import Shape, enlarged, inverse, spectrum
 
 MASKS = ("exact", "lut")
 
@@ -77,8 +77,21 @@ class ComplexPyramid:
         self.n_scales, self.n_orientations = n_scales, n_orientations
         self.sizes: list[Shape] = [transform.pyr_size[scale] for scale in range(n_scales)]
         self.sizes.append(transform.pyr_size["residual_lowpass"])
-        every = transform._forward
-        self._subbands = replace(every, scales=(1 / math.prod(self.shape),) * len(every.scales))
+        bands = 2**n_orientations - 1
+        coefficients, reconstructions = n_scales + 2, n_scales + 1
+        every = replace(
+            transform._forward,
+            scales=(1 / math.prod(self.shape),) * (coefficients + reconstructions),
+            subset=(1, *[bands] * n_scales, 1, *[0] * reconstructions),
+        )
+        self._subbands = every
+        self._own = replace(every, subset=(1, *[bands] * n_scales, 0, *[1] * reconstructions))
+        # One octave of oversampling: parents and the lowpass residual at the size of the next finer scale.
+        self._parents = replace(
+            every,
+            pyramid=(*every.pyramid[:5], 1, *every.pyramid[6:]),
+            subset=(0, 0, *[bands] * (n_scales - 1), 1, *[0] * reconstructions),
+        )
         self._mask_of = functools.cache(self._new_masks)
 
     def gain(self, scale: int) -> float:
@@ -94,36 +107,16 @@ class ComplexPyramid:
 
     def analyse(self, planes: Tensor) -> Analysis:
         """Return what joint statistics are taken of from planes (G, P, H, W) of the mean 0; differentiable."""
-        k, s = self.n_orientations, self.n_scales
-        pyramid, every = self._subbands.pyramid, 2**k - 1
-        larger = (*pyramid[:5], 1, *pyramid[6:])
-        highpass, *bands = self._analysed(replace(self._subbands, subset=(1, *[every] * s, 0)), planes)
-        coarser = replace(self._subbands, pyramid=larger, subset=(0, 0, *[every] * (s - 1), 1))
-        *parents, lowpass = self._analysed(coarser, planes)
-        return Analysis(highpass, bands, parents, lowpass, self._reconstructions(planes))
+        s = self.n_scales
+        own = self._analysed(self._own, planes)
+        *parents, lowpass = self._analysed(self._parents, planes)
+        return Analysis(own[0], own[1 : s + 1], parents, lowpass, own[s + 1 :])
 
     def _analysed(self, m: _freq_torch.FreqMap, planes: Tensor) -> list[Tensor]:
         """Return the wanted coefficients of planes (G, P, H, W), with all of a group along one axis."""
         groups = planes.shape[:1]
         parts = _freq_torch.analysis(m, planes.flatten(0, 1))
         return [part.reshape(*groups, -1, *part.shape[-2:]) for part in parts]
-
-    def _reconstructions(self, planes: Tensor) -> list[Tensor]:
-        parts = []
-        transformed = torch.fft.rfft2(planes)
-        for scale, size in enumerate(self.sizes):
-            small = reduced(transformed, self.shape, size)
-            parts.append(torch.fft.irfft2(small * self._power(scale, transformed), s=size))
-        return parts
-
-    def _power(self, scale, like):
-        masks = self._mask_of(like.dtype, like.device)
-        total = masks.lowpass.abs().square()
-        for s in range(self.n_scales - 1, scale - 1, -1):
-            own = masks.bands[s].abs().square().sum(0)
-            size, coarse = self.sizes[s], self.sizes[s + 1]
-            total = own + enlarged(total, coarse, size) / (math.prod(size) / math.prod(coarse))
-        return total
 
     # ---- The way back ---------------------------------------------------------------------------------------------
 

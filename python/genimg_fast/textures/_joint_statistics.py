@@ -7,8 +7,7 @@ subbands are correlated with each other too (J. Vacher, T. Briand, "The Portilla
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -117,17 +116,17 @@ class Settings(NamedTuple):
 
 def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> JointStatistics:
     """Return the statistics of planes (G, P, H, W), float32 or float64; differentiable."""
-    less, _ = centred(planes)
+    less, _ = sums.centred(planes)
     parts = pyramid.analyse(less)
-    marginals = [_moments(one) for one in parts.reconstructions]
+    _, skewness, kurtosis = moments(parts.reconstructions)
     joint = [_joint(parts, scale, settings) for scale in range(pyramid.n_scales)]
     return JointStatistics(
         pixels=pixel_statistics(planes),
         planes=autocorrelation(less, settings.width),
-        highpass=_mean(sums.power_sums(parts.highpass, 3), parts.highpass)[..., 2],
+        highpass=sums.power_sums(parts.highpass, 3)[..., 2] / _pixels(parts.highpass),
         reconstructions=[autocorrelation(one, settings.width) for one in parts.reconstructions],
-        skewness=[skewness for _, skewness, _ in marginals],
-        kurtosis=[kurtosis for _, _, kurtosis in marginals],
+        skewness=list(skewness.unbind(-1)),
+        kurtosis=list(kurtosis.unbind(-1)),
         magnitude_means=[one.means for one in joint],
         magnitude_correlations=[one.correlations for one in joint],
         magnitudes=[one.magnitudes for one in joint],
@@ -137,25 +136,23 @@ def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> Join
 
 def autocorrelation(planes: Tensor, width: int) -> Tensor:
     """Return the means of the products of pixels and their neighbours, (..., w, w)."""
-    return _mean(sums.correlation(planes, planes, width // 2), planes)
-
-
-def centred(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return planes (..., H, W) less their means, and the means (...)."""
-    means = _mean(sums.power_sums(planes, 2), planes)[..., 1]
-    return sums.polynomial(planes, torch.stack([-means, torch.ones_like(means)], -1)), means
+    return sums.correlation(planes, planes, width // 2) / _pixels(planes)
 
 
 def pixel_statistics(planes: Tensor) -> Tensor:
     """Return `PIXELS` of planes (..., H, W), (..., 6), float64."""
-    less, means = centred(planes)
+    less, means = sums.centred(planes)
     extremes = [planes.amin((-2, -1)).double(), planes.amax((-2, -1)).double()]
-    return torch.stack([means, *_moments(less), *extremes], -1)
+    return torch.stack([means, *(one[..., 0] for one in moments([less])), *extremes], -1)
 
 
-def _moments(planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return variance, skewness and kurtosis of planes with the mean 0; of a constant one those of a normal law."""
-    _, _, variance, third, fourth = _mean(sums.power_sums(planes, 5), planes).unbind(-1)
+def moments(planes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return variance, skewness and kurtosis of several planes (..., H, W) with the mean 0, each (..., planes).
+
+    Constant planes have those of a normal law.
+    """
+    means = torch.stack([sums.power_sums(one, 5) / _pixels(one) for one in planes], -2)
+    variance, third, fourth = means[..., 2], means[..., 3], means[..., 4]
     varies = variance > 0
     safe = torch.where(varies, variance, 1)
     return variance, torch.where(varies, third / safe**1.5, 0), torch.where(varies, fourth / safe**2, 3)
@@ -175,7 +172,7 @@ def _joint(parts, scale: int, settings: Settings) -> _Joint:
     magnitudes, reals = sums.magnitudes_and_phases(bands, parents)
     if parents is None and settings.neighbour_step:
         reals = torch.cat([reals, neighbours(parts.lowpass, settings.neighbour_step)], -3)
-    magnitudes, means = centred(magnitudes)
+    magnitudes, means = sums.centred(magnitudes)
     return _Joint(
         means[..., :n],
         autocorrelation(magnitudes[..., :n, :, :], settings.width),
@@ -190,5 +187,5 @@ def neighbours(planes: Tensor, step: int) -> Tensor:
     return torch.cat([planes.roll(shift, (-2, -1)) for shift in shifts], -3)
 
 
-def _mean(total: Tensor, planes: Tensor) -> Tensor:
-    return total / math.prod(planes.shape[-2:])
+def _pixels(planes: Tensor) -> int:
+    return planes.shape[-2] * planes.shape[-1]

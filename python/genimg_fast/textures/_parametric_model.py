@@ -214,12 +214,13 @@ class PortillaSimoncelli(nn.Module):
     def _values(self, t: JointStatistics) -> OrderedDict[str, Tensor]:
         """Return all values of each statistic, (G, 1, *shape)."""
         gains = [self._pyramid.gain(scale) for scale in range(self.n_scales + 1)]
+        k, first = self.n_orientations, slice(None, -1)
         low = _last([self._window(one) for one in t.reconstructions])
-        low_variance = _last([self._centre(one) for one in t.reconstructions])
+        low_variance = self._centre(low)
         skewness, kurtosis = self._marginals(t, low_variance * low_variance.new_tensor(gains) ** 2)
         magnitude = _last([self._window(one)[:, None].movedim(2, -1) for one in t.magnitude_correlations])
-        variances = [self._centre(one)[:, None] for one in t.magnitude_correlations]
-        variance = _last(variances)
+        variance = self._centre(magnitude)
+        cousins = _last([one[:, None, :k, :k] for one in t.magnitudes])
         values: OrderedDict[str, Tensor] = OrderedDict()
         values["pixel_statistics"] = self._pixels(t)
         values["auto_correlation_magnitude"] = _ratio(magnitude, variance[:, :, None, None])
@@ -227,19 +228,26 @@ class PortillaSimoncelli(nn.Module):
         values["kurtosis_reconstructed"] = kurtosis
         values["auto_correlation_reconstructed"] = _ratio(low, low_variance[:, :, None, None])
         values["std_reconstructed"] = _root(low_variance) * low_variance.new_tensor(gains)
-        values["cross_orientation_correlation_magnitude"] = _last(self._cousins(t, variances))
+        values["cross_orientation_correlation_magnitude"] = _normalised(cousins, variance, variance)
         values["magnitude_std"] = _root(variance) * variance.new_tensor(gains[:-1])
         if self.n_scales > 1:
-            values["cross_scale_correlation_magnitude"] = _last(self._parents(t, variances))
-            values["cross_scale_correlation_real"] = _last(self._phases(t))
+            magnitudes, phases = (_last(one[first])[:, None] for one in (t.magnitudes, t.phases))
+            values["cross_scale_correlation_magnitude"] = _normalised(
+                magnitudes[:, :, :k, k:], variance[..., first], _diagonal(magnitudes)[:, :, k:]
+            )
+            diagonal = _diagonal(phases)
+            values["cross_scale_correlation_real"] = _normalised(
+                phases[:, :, :k, k:], diagonal[:, :, :k], diagonal[:, :, k:]
+            )
         values["var_highpass_residual"] = t.highpass[..., None]
         return values
 
     def _window(self, correlation: Tensor) -> Tensor:
         return correlation[..., : self.spatial_corr_width, : self.spatial_corr_width]
 
-    def _centre(self, correlation: Tensor) -> Tensor:
-        return correlation[..., self.spatial_corr_width // 2, self.spatial_corr_width // 2]
+    def _centre(self, correlations: Tensor) -> Tensor:
+        """Return the variances (G, 1, ...) of autocorrelations (G, 1, w, w, ...)."""
+        return correlations[:, :, self.spatial_corr_width // 2, self.spatial_corr_width // 2]
 
     def _pixels(self, t: JointStatistics) -> Tensor:
         """Return the pixels' statistics with the variance that is unbiased, in the moments too."""
@@ -254,24 +262,6 @@ class PortillaSimoncelli(nn.Module):
         varies = variance >= torch.finfo(t.magnitudes[0].dtype).resolution * of_pixels
         return torch.where(varies, _last(t.skewness), 0), torch.where(varies, _last(t.kurtosis), 3)
 
-    def _cousins(self, t: JointStatistics, variances: Sequence[Tensor]) -> list[Tensor]:
-        """Return the correlations (G, 1, K, K) of the magnitudes of each scale."""
-        k = self.n_orientations
-        return [_normalised(one[:, None, :k, :k], v, v) for one, v in zip(t.magnitudes, variances, strict=True)]
-
-    def _parents(self, t: JointStatistics, variances: Sequence[Tensor]) -> list[Tensor]:
-        """Return the correlations (G, 1, K, K) of the magnitudes of each scale but the coarsest with its parents'."""
-        k = self.n_orientations
-        pairs = zip(t.magnitudes[:-1], variances[:-1], strict=True)
-        return [_normalised(one[:, None, :k, k:], v, _diagonal(one)[:, None, k:]) for one, v in pairs]
-
-    def _phases(self, t: JointStatistics) -> list[Tensor]:
-        """Return the correlations (G, 1, K, 2 K) of the real parts with the phase-doubled parents."""
-        k = self.n_orientations
-        diagonals = [_diagonal(one)[:, None] for one in t.phases[:-1]]
-        pairs = zip(t.phases[:-1], diagonals, strict=True)
-        return [_normalised(one[:, None, :k, k:], d[..., :k], d[..., k:]) for one, d in pairs]
-
     # ---- MATLAB's order -----------------------------------------------------------------------------------------
 
     def _matlab_values(self, planes: Tensor, t: JointStatistics) -> OrderedDict[str, Tensor]:
@@ -281,7 +271,7 @@ class PortillaSimoncelli(nn.Module):
         # MATLAB doubles a parent's phase from atan2(real, imaginary): its real part has the other sign.
         signs = torch.tensor([1.0] * k + [-1.0] * k + [1.0] * k).to(t.phases[0])
         phases = [one * signs[:, None] * signs for one in t.phases[:-1]] + [t.phases[-1]]
-        variance = _last([self._centre(one) for one in t.reconstructions])
+        variance = self._centre(_last(t.reconstructions))
         varies = variance * variance.new_tensor(gains) ** 2 > 1e-6 * t.pixels[..., 1:2]
         moments = [torch.where(varies, _last(one), other) for one, other in ((t.skewness, 0), (t.kurtosis, 3))]
         parts = self._pyramid.subbands(planes - planes.mean((-2, -1), keepdim=True))
@@ -329,8 +319,9 @@ def _last(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts), -1)
 
 
-def _diagonal(matrix: Tensor) -> Tensor:
-    return matrix.diagonal(0, -2, -1)
+def _diagonal(matrices: Tensor) -> Tensor:
+    """Return the diagonals (G, 1, n, ...) of matrices (G, 1, n, n, ...)."""
+    return matrices.diagonal(0, 2, 3).movedim(-1, 2)
 
 
 def _ratio(x: Tensor, y: Tensor) -> Tensor:
@@ -344,8 +335,8 @@ def _root(x: Tensor) -> Tensor:
 
 
 def _normalised(covariance: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the correlations (..., n, m) of variables with some variances (..., n) and (..., m)."""
-    return _ratio(covariance, _root(rows[..., :, None] * columns[..., None, :]))
+    """Return correlations (G, 1, n, m, scales) from the variances (G, 1, n, scales) and (G, 1, m, scales)."""
+    return _ratio(covariance, _root(rows[:, :, :, None] * columns[:, :, None]))
 
 
 def _scale_of_each(shape: tuple[int, ...], scales: Sequence[Scale]) -> list[Scale]:

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from genimg_fast._statistics_torch import centred
 from genimg_fast.textures._complex_pyramid import ComplexPyramid
 from genimg_fast.textures._joint_statistics import (
     FAMILIES,
     JointStatistics,
     Settings,
-    centred,
     measure,
     pixel_statistics,
 )

@@ -13,7 +13,7 @@ from torch import Tensor
 import genimg_fast as gf
 from genimg_fast import _statistics_torch as sums
 from genimg_fast.textures import _projections as onto
-from genimg_fast.textures._joint_statistics import centred, neighbours
+from genimg_fast.textures._joint_statistics import neighbours
 from genimg_fast.textures._texture import NEIGHBOUR_STEP, Model, Texture
 from genimg_fast.textures._transforms import Shape, enlarged, inverse, reduced, spectrum
 
@@ -104,7 +104,7 @@ class TextureProjection:
     def _magnitude_ratio(self, magnitudes: Tensor, scale: int) -> Tensor:
         """Return what the subbands of a scale must be multiplied by."""
         own = magnitudes[:, : self._n]
-        new, _ = centred(magnitudes)
+        new, _ = sums.centred(magnitudes)
         new = onto.with_products(new, _products(new), self._target.magnitudes[scale][:, : self._n])
         new = onto.with_autocorrelation(new, self._magnitudes[scale])
         new = (new + self._target.magnitude_means[scale][..., None, None].to(new.dtype)).clamp_min_(0)
@@ -135,13 +135,13 @@ class TextureProjection:
         if "autocorrelation" in self._model.families:
             planes = onto.with_autocorrelation(planes, self._planes)
         if "marginals" in self._model.families:
-            planes = onto.with_moments(centred(planes)[0], variance, skewness, kurtosis)
+            planes = onto.with_moments(sums.centred(planes)[0], variance, skewness, kurtosis)
         return onto.with_products(planes, _products(planes), torch.diag_embed(variance))
 
     def _with_pixels(self, picture: Tensor) -> Tensor:
         """Return a picture with the moments and the range of the texture's channels."""
         mean, variance, skewness, kurtosis, least, most = self._texture.pixels[..., None, None].unbind(-3)
-        picture = centred(picture)[0]
+        picture = sums.centred(picture)[0]
         if "marginals" not in self._model.families:
             return picture + mean.to(picture.dtype)
         flat = (one[..., 0, 0] for one in (variance, skewness, kurtosis))
