@@ -240,15 +240,9 @@ def _along(moments: np.ndarray, gradient: np.ndarray, order: int) -> list[float]
 
 def _length(moment: list[float], variance: list[float], order: int, wanted: float) -> float:
     """Return the t for which moment(t) / variance(t)^(order / 2) is the value wanted, or as near as it gets."""
-    poly = np.polynomial.polynomial
-    rise = np.zeros(order + 2)
-    for term, factor in (
-        (poly.polymul(poly.polyder(moment), variance), 1.0),
-        (poly.polymul(moment, poly.polyder(variance)), -order / 2),
-    ):
-        rise[: len(term)] += factor * term
     # Of the standardised moment's derivative the highest power cancels. Around 0 it is positive.
-    turns = poly.polyroots(np.trim_zeros(rise[: order + 1], "b")) if np.any(rise[1 : order + 1]) else np.zeros(0)
+    rise = np.convolve(_derivative(moment), variance) - order / 2 * np.convolve(moment, _derivative(variance))
+    turns = np.roots(rise[order::-1])
     real = turns.real[abs(turns.imag) <= 1e-6 * abs(turns)]
     low = max([t for t in real if t < 0], default=-_FURTHEST)
     high = min([t for t in real if t > 0], default=_FURTHEST)
@@ -263,6 +257,10 @@ def _length(moment: list[float], variance: list[float], order: int, wanted: floa
         middle = (low + high) / 2
         low, high = (middle, high) if standardised(middle) < wanted else (low, middle)
     return (low + high) / 2
+
+
+def _derivative(polynomial: Sequence[float]) -> list[float]:
+    return [k * coefficient for k, coefficient in enumerate(polynomial)][1:]
 
 
 def _value(polynomial: Sequence[float], t: float) -> float:

@@ -17,6 +17,7 @@ from genimg_fast.textures._joint_statistics import neighbours
 from genimg_fast.textures._texture import NEIGHBOUR_STEP, Model, Texture
 from genimg_fast.textures._transforms import Shape, enlarged, inverse, reduced, spectrum
 
+_LEAST_MAGNITUDE = 1e-30  # a coefficient of less than that stays about 0, whatever its magnitude is to become
 _LEAST_VARIANCE = 1e-8  # of the picture's: reconstructions with less take their variance alone
 
 
@@ -108,7 +109,7 @@ class TextureProjection:
         new = onto.with_products(new, _products(new), self._target.magnitudes[scale][:, : self._n])
         new = onto.with_autocorrelation(new, self._magnitudes[scale])
         new = (new + self._target.magnitude_means[scale][..., None, None].to(new.dtype)).clamp_min_(0)
-        return torch.where(own > 0, new / torch.where(own > 0, own, 1), 0)
+        return new.div_(own.clamp_min(_LEAST_MAGNITUDE))
 
     def _with_marginals(self, y: Tensor, transformed: Tensor, scale: int) -> Tensor:
         """Return a reconstruction with its autocorrelation, skewness and kurtosis."""
