@@ -12,9 +12,6 @@
 // Floor: planes are read once (correlations and convolutions: with the margins of tiles) and written once.
 #include "statistics/cuda.h"
 
-#include <float.h>
-#include <math.h>
-
 #include <type_traits>
 
 #include "common/cuda_launch.h"
@@ -34,17 +31,29 @@ GENIMG_HD constexpr Integer ceil_divide(Integer a, Integer b) {
 }
 GENIMG_HD constexpr int round_up(int n, int unit) { return ceil_divide(n, unit) * unit; }
 
+// Of numbers of blocks, which a grid has fewer of than 2^31: a division of 32 bits.
+__device__ __forceinline__ int64_t quotient(int64_t a, int64_t b) {
+  return static_cast<uint32_t>(a) / static_cast<uint32_t>(b);
+}
+__device__ __forceinline__ int64_t remainder(int64_t a, int64_t b) {
+  return static_cast<uint32_t>(a) % static_cast<uint32_t>(b);
+}
+
 // ---- Memory ---------------------------------------------------------------------------------------------------------
 
-template <size_t bytes>
+template <typename T, int n>
 struct Word;
 template <>
-struct Word<8> {
-  using type = uint2;
+struct Word<float, 2> {
+  using type = float2;
 };
 template <>
-struct Word<16> {
-  using type = uint4;
+struct Word<float, 4> {
+  using type = float4;
+};
+template <>
+struct Word<double, 2> {
+  using type = double2;
 };
 
 // One access of a number, or of n in 8 or 16 bytes.
@@ -53,21 +62,34 @@ __device__ __forceinline__ void load(const T* from, T* values) {
   if constexpr (n == 1) {
     *values = *from;
   } else {
-    using V = typename Word<n * sizeof(T)>::type;
-    const V word = load_vector(reinterpret_cast<const V*>(from));
+    const auto word = load_vector(reinterpret_cast<const typename Word<T, n>::type*>(from));
     __builtin_memcpy(values, &word, sizeof word);
   }
 }
 
 template <int n, typename T>
-__device__ __forceinline__ void store(T* to, const T* values) {
-  if constexpr (n == 1) {
+__device__ __forceinline__ auto word_of(const T* values) {
+  using V = typename Word<T, n>::type;
+  if constexpr (n == 2)
+    return V{values[0], values[1]};
+  else
+    return V{values[0], values[1], values[2], values[3]};
+}
+
+template <int n, typename T>
+__device__ __forceinline__ void store_shared(T* to, const T* values) {
+  if constexpr (n == 1)
     *to = *values;
-  } else {
-    typename Word<n * sizeof(T)>::type word;
-    __builtin_memcpy(&word, values, sizeof word);
-    store_vector(reinterpret_cast<decltype(word)*>(to), word);
-  }
+  else
+    store_vector(reinterpret_cast<typename Word<T, n>::type*>(to), word_of<n>(values));
+}
+
+template <int n, typename T>
+__device__ __forceinline__ void store(T* to, const T* values) {
+  if constexpr (n == 1)
+    *to = *values;
+  else
+    store_global_vector(reinterpret_cast<typename Word<T, n>::type*>(to), word_of<n>(values));
 }
 
 // The numbers of a vector.
@@ -141,7 +163,7 @@ __global__ void __launch_bounds__(kAddThreads)
 // Planes in tiles. in_vectors: all rows, of all operands, are aligned to vectors.
 struct Tiles {
   Planes planes;
-  int64_t across, per_plane;
+  int64_t down, per_plane;  // tiles
   bool in_vectors;
 
   __device__ __forceinline__ int64_t plane_offset(int64_t plane) const { return plane * planes.height * planes.width; }
@@ -153,10 +175,10 @@ struct Tile {
   int rows, columns;  // that the plane has
 
   __device__ __forceinline__ explicit Tile(const Tiles& tiles)
-      : plane(blockIdx.x / tiles.per_plane),
-        number(blockIdx.x % tiles.per_plane),
-        y(number / tiles.across * kEdge),
-        x(number % tiles.across * kEdge),
+      : plane(remainder(blockIdx.x, tiles.planes.count)),
+        number(quotient(blockIdx.x, tiles.planes.count)),
+        y(remainder(number, tiles.down) * kEdge),
+        x(quotient(number, tiles.down) * kEdge),
         rows(static_cast<int>(min(tiles.planes.height - y, int64_t{kEdge}))),
         columns(static_cast<int>(min(tiles.planes.width - x, int64_t{kEdge}))) {}
 };
@@ -176,20 +198,21 @@ __device__ __forceinline__ int64_t wrapped_often(int64_t index, int64_t n) {
   return index;
 }
 
-// Fills rows of kColumns from (y, x) on, around the plane's edges. Beyond the radius around the plane there are zeros,
-// which the pixels that a last tile lacks are multiplied with.
-template <int kColumns, typename T>
-__device__ __forceinline__ void load_tile(const T* plane, const Tiles& tiles, int64_t y, int64_t x, int rows,
-                                          int radius, T* to) {
+// Fills rows of kEdge pixels and a margin on both sides, around the plane's edges. Beyond the radius around the plane
+// (or, where rows are read in whole sectors, the margin) there are zeros.
+template <int kSide, typename T>
+__device__ void load_tile(const T* plane, const Tiles& tiles, const Tile& tile, int radius, T* to) {
+  constexpr int kColumns = kEdge + 2 * kSide;
   const int64_t height = tiles.planes.height, width = tiles.planes.width;
   const auto fill = [&]<int n>(T(&values)[n]) {
-    for (int i = threadIdx.x; i < rows * (kColumns / n); i += blockDim.x) {
-      const int64_t row = y + i / (kColumns / n), column = x + i % (kColumns / n) * n;
-      if (row < height + radius && column < width + radius)
+    const int margin = n == 1 ? radius : kSide, count = (kEdge + 2 * radius) * (kColumns / n);
+    for (int i = threadIdx.x; i < count; i += blockDim.x) {
+      const int64_t row = tile.y - radius + i / (kColumns / n), column = tile.x - kSide + i % (kColumns / n) * n;
+      if (row < height + radius && column < width + margin)
         load<n>(plane + wrapped_often(row, height) * width + wrapped_often(column, width), values);
       else
         for (int e = 0; e < n; ++e) values[e] = 0;
-      store<n>(to + i * n, values);
+      store_shared<n>(to + i * n, values);
     }
   };
   T one[1], vector[kVector<T>];
@@ -223,13 +246,12 @@ struct Rows {
 
 // Fills the memory and returns where a's tile is.
 template <typename T, int kRadius>
-__device__ __forceinline__ Rows<T> load_both(const CorrelationArguments<T>& p, const Tile& tile,
-                                             CorrelationMemory<T, kRadius>& memory) {
+__device__ Rows<T> load_both(const CorrelationArguments<T>& p, const Tile& tile,
+                             CorrelationMemory<T, kRadius>& memory) {
   using M = Margins<T, kRadius>;
   const int64_t offset = p.tiles.plane_offset(tile.plane);
-  load_tile<M::kPitch>(p.b + offset, p.tiles, tile.y - p.radius, tile.x - M::kSide, kEdge + 2 * p.radius, p.radius,
-                       memory.b);
-  if (p.a != p.b) load_tile<kEdge>(p.a + offset, p.tiles, tile.y, tile.x, kEdge, 0, memory.a);
+  load_tile<M::kSide>(p.b + offset, p.tiles, tile, p.radius, memory.b);
+  if (p.a != p.b) load_tile<0>(p.a + offset, p.tiles, tile, 0, memory.a);
   __syncthreads();
   return p.a == p.b ? Rows<T>{memory.b + p.radius * M::kPitch + M::kSide, M::kPitch} : Rows<T>{memory.a, kEdge};
 }
@@ -246,7 +268,7 @@ __global__ void __launch_bounds__(kThreads, 1) correlate(const __grid_constant__
   const int lane = threadIdx.x % kWarp, column = lane % kAcross * n, warps = blockDim.x / kWarp;
   for (int lag_row = threadIdx.x / kWarp; lag_row < p.rows; lag_row += warps) {
     T sums[kSums] = {};
-    for (int row = lane / kAcross; row < tile.rows; row += n) {
+    for (int row = lane / kAcross; row < tile.rows && column < tile.columns; row += n) {
       T pixels[n], window[kWindow];
       load<n>(a.data + row * a.pitch + column, pixels);
 #pragma unroll
@@ -313,10 +335,8 @@ struct ConvolutionMemory {
 template <typename T, int kRadius, int kTaps>
 __device__ __forceinline__ void load_with_taps(const ConvolutionArguments<T>& p, const Tile& tile, int pitch,
                                                ConvolutionMemory<T, kRadius, kTaps>& memory) {
-  using M = Margins<T, kRadius>;
   const int lags = 2 * p.radius + 1;
-  load_tile<M::kPitch>(p.x + p.tiles.plane_offset(tile.plane), p.tiles, tile.y - p.radius, tile.x - M::kSide,
-                       kEdge + 2 * p.radius, p.radius, memory.x);
+  load_tile<Margins<T, kRadius>::kSide>(p.x + p.tiles.plane_offset(tile.plane), p.tiles, tile, p.radius, memory.x);
   const double* const from = p.taps + tile.plane * lags * lags;
   for (int i = threadIdx.x; i < lags * lags; i += blockDim.x) memory.taps[i / lags * pitch + i % lags] = T(from[i]);
   __syncthreads();
@@ -370,7 +390,7 @@ __global__ void __launch_bounds__(kConvolveThreads<T>, 1) convolve(const __grid_
   }
   __syncthreads();  // x is done with: the tile goes through it, and lanes along the rows
 #pragma unroll
-  for (int r = 0; r < 2; ++r) store<n>(memory.x + (row + r) * kEdge + column, sums[r]);
+  for (int r = 0; r < 2; ++r) store_shared<n>(memory.x + (row + r) * kEdge + column, sums[r]);
   __syncthreads();
   for (int i = threadIdx.x; i < tile.rows * kEdge; i += kConvolveThreads<T>)
     if (i % kEdge < tile.columns) row_of(p, tile, i / kEdge)[i % kEdge] = memory.x[i];
@@ -415,9 +435,9 @@ struct Run {
   int left;                      // pixels that the plane has from there on
   bool by_vectors;
 
-  __device__ __forceinline__ Run(int64_t pixels, int64_t runs)
-      : plane(blockIdx.x / runs),
-        number(blockIdx.x % runs),
+  __device__ __forceinline__ Run(int64_t planes, int64_t pixels)
+      : plane(remainder(blockIdx.x, planes)),
+        number(quotient(blockIdx.x, planes)),
         first(plane * pixels + number * kRun),
         left(static_cast<int>(min(pixels - number * kRun, int64_t{kRun}))),
         by_vectors(pixels % n == 0) {}
@@ -461,7 +481,7 @@ struct Run {
 template <typename T>
 struct PowerArguments {
   const T *x, *weight;
-  int64_t pixels;
+  int64_t planes, pixels;
   Parts parts;
 };
 
@@ -470,7 +490,7 @@ template <typename T, int kCount>
 __global__ void __launch_bounds__(kThreads, 1) add_powers(const __grid_constant__ PowerArguments<T> p) {
   constexpr int kShare = kWarp / kCount;
   __shared__ T of_warps[kWarps][kCount];
-  const Run<T> run(p.pixels, p.parts.count);
+  const Run<T> run(p.planes, p.pixels);
   T x[kOwn] = {}, weight[kOwn] = {};
   run.load_own(p.x, x);
   if (p.weight != nullptr) run.load_own(p.weight, weight);
@@ -500,7 +520,7 @@ template <typename T>
 struct PolynomialArguments {
   const T *x, *weight;
   const double* coefficients;
-  int64_t pixels, runs;
+  int64_t planes, pixels;
   int count;
   T* out;
 };
@@ -508,7 +528,7 @@ struct PolynomialArguments {
 template <typename T>
 __global__ void __launch_bounds__(kThreads, 1) apply_polynomials(const __grid_constant__ PolynomialArguments<T> p) {
   __shared__ T coefficients[kMaxPowers];
-  const Run<T> run(p.pixels, p.runs);
+  const Run<T> run(p.planes, p.pixels);
   const int t = threadIdx.x;
   if (t < p.count) coefficients[t] = T(p.coefficients[run.plane * p.count + t]);
   T x[kOwn] = {}, weight[kOwn] = {};
@@ -532,9 +552,6 @@ __global__ void __launch_bounds__(kThreads, 1) apply_polynomials(const __grid_co
 
 // ---- Phases ---------------------------------------------------------------------------------------------------------
 
-__device__ __forceinline__ float smallest(float) { return FLT_MIN; }
-__device__ __forceinline__ double smallest(double) { return DBL_MIN; }
-
 // What a block has of the subbands: a run of complex numbers of one plane, of the bands or of the parents, and where
 // its real numbers lie. A thread has n complex numbers, 8 or 16 bytes, in every step.
 template <typename T, int n>
@@ -548,16 +565,16 @@ struct PhasesRun {
   int64_t first;       // pixel
   int left;
 
-  __device__ __forceinline__ PhasesRun(const Subbands<T>& in, int64_t runs) {
-    const int64_t job = blockIdx.x / runs, planes = in.groups * in.orientations;
+  __device__ __forceinline__ explicit PhasesRun(const Subbands<T>& in) {
+    const int k = in.orientations, has_parents = in.parents != nullptr;
+    const int64_t planes = in.groups * k, all = planes << has_parents, job = remainder(blockIdx.x, all);
     is_parent = job >= planes;
     plane = is_parent ? job - planes : job;
-    const int k = in.orientations, has_parents = in.parents != nullptr;
-    const int64_t group = plane / k, orientation = plane % k;
+    const int64_t group = quotient(plane, k), orientation = remainder(plane, k);
     magnitude = (group * k * (1 + has_parents) + is_parent * k + orientation) * in.pixels;
     real = (group * k * (1 + 2 * has_parents) + is_parent * k + orientation) * in.pixels;
     imag = real + k * in.pixels;
-    first = blockIdx.x % runs * kNumbers;
+    first = quotient(blockIdx.x, all) * kNumbers;
     left = static_cast<int>(min(in.pixels - first, int64_t{kNumbers}));
   }
   // Calls visit(pixel) for the first of the thread's n numbers in each step.
@@ -571,34 +588,24 @@ struct PhasesRun {
   }
 };
 
-// Squares that are no normal numbers count as 0.
-template <typename T>
-__device__ __forceinline__ Polar<T> polar_of(Complex<T> z) {
-  const T square = z.re * z.re + z.im * z.im;
-  if (square < smallest(T())) return {0, {0, 0}};
-  const T magnitude = sqrt(square), inverse = T(1) / magnitude;
-  return {magnitude, {z.re * inverse, z.im * inverse}};
-}
-
 template <typename T>
 struct PhasesArguments {
   Subbands<T> in;
-  int64_t runs;
   T *magnitudes, *reals;
 };
 
 template <typename T, int n>
 __global__ void __launch_bounds__(kThreads, 1) find_phases(const __grid_constant__ PhasesArguments<T> p) {
-  const PhasesRun<T, n> run(p.in, p.runs);
+  const PhasesRun<T, n> run(p.in);
   const T* const from = (run.is_parent ? p.in.parents : p.in.bands) + run.plane * p.in.pixels * 2;
   run.for_own([&](int64_t pixel) {
     T z[2 * n], magnitudes[n], reals[n], imags[n];
     load<2 * n>(from + 2 * pixel, z);
 #pragma unroll
     for (int i = 0; i < n; ++i) {
-      const Polar<T> polar = polar_of(Complex<T>{z[2 * i], z[2 * i + 1]});
-      const Complex<T> twice = doubled(polar);
-      magnitudes[i] = polar.magnitude;
+      const Polar<T> own = polar(Complex<T>{z[2 * i], z[2 * i + 1]});
+      const Complex<T> twice = doubled(own);
+      magnitudes[i] = own.magnitude;
       reals[i] = run.is_parent ? twice.re : z[2 * i];
       imags[i] = twice.im;
     }
@@ -611,7 +618,6 @@ __global__ void __launch_bounds__(kThreads, 1) find_phases(const __grid_constant
 template <typename T>
 struct PhasesGradientArguments {
   Subbands<T> in;
-  int64_t runs;
   const T *magnitudes, *reals;
   T *bands, *parents;
 };
@@ -619,7 +625,7 @@ struct PhasesGradientArguments {
 template <typename T, int n>
 __global__ void __launch_bounds__(kThreads, 1)
     find_phase_gradients(const __grid_constant__ PhasesGradientArguments<T> p) {
-  const PhasesRun<T, n> run(p.in, p.runs);
+  const PhasesRun<T, n> run(p.in);
   const int64_t offset = run.plane * p.in.pixels * 2;
   const T* const from = (run.is_parent ? p.in.parents : p.in.bands) + offset;
   T* const to = (run.is_parent ? p.parents : p.bands) + offset;
@@ -631,12 +637,12 @@ __global__ void __launch_bounds__(kThreads, 1)
     if (run.is_parent) load<n>(p.reals + run.imag + pixel, imags);
 #pragma unroll
     for (int i = 0; i < n; ++i) {
-      const Polar<T> polar = polar_of(Complex<T>{z[2 * i], z[2 * i + 1]});
+      const Polar<T> own = polar(Complex<T>{z[2 * i], z[2 * i + 1]});
       Complex<T> result;
       if (run.is_parent) {
-        result = gradient(polar, magnitudes[i], Complex<T>{reals[i], imags[i]});
+        result = gradient(own, magnitudes[i], Complex<T>{reals[i], imags[i]});
       } else {
-        result = {magnitudes[i] * polar.direction.re + reals[i], magnitudes[i] * polar.direction.im};
+        result = {magnitudes[i] * own.direction.re + reals[i], magnitudes[i] * own.direction.im};
       }
       gradients[2 * i] = result.re;
       gradients[2 * i + 1] = result.im;
@@ -649,8 +655,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 template <typename T>
 Tiles tiles_of(const Planes& planes, const T* a, const T* b) {
-  const int64_t across = ceil_divide(planes.width, int64_t{kEdge});
-  return {planes, across, across * ceil_divide(planes.height, int64_t{kEdge}),
+  const int64_t down = ceil_divide(planes.height, int64_t{kEdge});
+  return {planes, down, down * ceil_divide(planes.width, int64_t{kEdge}),
           planes.width % kVector<T> == 0 && is_aligned(a) && is_aligned(b)};
 }
 
@@ -737,13 +743,13 @@ Parts power_parts(const Planes& planes, int count, void* workspace) {
   return {static_cast<double*>(workspace), runs_of(planes), count};
 }
 
-// Calls start(runs, numbers) with the complex numbers that one access has: two where they are 16 bytes and all planes
+// Calls start(blocks, numbers) with the complex numbers that one access has: two where they are 16 bytes and all planes
 // begin at such.
 template <typename T, typename Start>
 void start_phases(const Subbands<T>& in, bool is_all_aligned, Start start) {
   const auto with = [&]<int n>(std::integral_constant<int, n> numbers) {
     const int64_t runs = ceil_divide(in.pixels, int64_t{PhasesRun<T, n>::kNumbers});
-    start(runs, in.groups * in.orientations * (in.parents == nullptr ? 1 : 2) * runs, numbers);
+    start(in.groups * in.orientations * (in.parents == nullptr ? 1 : 2) * runs, numbers);
   };
   if constexpr (sizeof(T) == 4) {
     if (is_all_aligned && in.pixels % 2 == 0) return with(std::integral_constant<int, 2>());
@@ -790,7 +796,7 @@ template <typename T>
 cudaError_t power_sums(const T* x, const T* weight, const Planes& planes, int count, double* out, void* workspace,
                        cudaStream_t stream) {
   if (!is_count(count)) return cudaErrorInvalidValue;
-  const PowerArguments<T> arguments{x, weight, planes.pixels(), power_parts(planes, count, workspace)};
+  const PowerArguments<T> arguments{x, weight, planes.count, planes.pixels(), power_parts(planes, count, workspace)};
   Launches launches(stream);
   launches.add(planes.count * arguments.parts.count, kThreads, power_kernel<T>(count), arguments);
   add(arguments.parts, planes.count, count, false, out, launches);
@@ -801,9 +807,9 @@ template <typename T>
 cudaError_t polynomial(const T* x, const T* weight, const double* coefficients, const Planes& planes, int count, T* out,
                        cudaStream_t stream) {
   if (!is_count(count)) return cudaErrorInvalidValue;
-  const PolynomialArguments<T> arguments{x, weight, coefficients, planes.pixels(), runs_of(planes), count, out};
+  const PolynomialArguments<T> arguments{x, weight, coefficients, planes.count, planes.pixels(), count, out};
   Launches launches(stream);
-  launches.add(planes.count * arguments.runs, kThreads, apply_polynomials<T>, arguments);
+  launches.add(planes.count * runs_of(planes), kThreads, apply_polynomials<T>, arguments);
   return launches.error();
 }
 
@@ -812,8 +818,8 @@ cudaError_t magnitudes_and_phases(const Subbands<T>& in, T* magnitudes, T* reals
   Launches launches(stream);
   const bool is_all_aligned =
       is_aligned(in.bands) && is_aligned(in.parents) && is_aligned(magnitudes) && is_aligned(reals);
-  start_phases(in, is_all_aligned, [&](int64_t runs, int64_t blocks, auto n) {
-    launches.add(blocks, kThreads, find_phases<T, n>, PhasesArguments<T>{in, runs, magnitudes, reals});
+  start_phases(in, is_all_aligned, [&](int64_t blocks, auto n) {
+    launches.add(blocks, kThreads, find_phases<T, n>, PhasesArguments<T>{in, magnitudes, reals});
   });
   return launches.error();
 }
@@ -824,20 +830,20 @@ cudaError_t magnitudes_and_phases_gradient(const Subbands<T>& in, const T* magni
   Launches launches(stream);
   const bool is_all_aligned = is_aligned(in.bands) && is_aligned(in.parents) && is_aligned(magnitudes) &&
                               is_aligned(reals) && is_aligned(bands) && is_aligned(parents);
-  start_phases(in, is_all_aligned, [&](int64_t runs, int64_t blocks, auto n) {
+  start_phases(in, is_all_aligned, [&](int64_t blocks, auto n) {
     launches.add(blocks, kThreads, find_phase_gradients<T, n>,
-                 PhasesGradientArguments<T>{in, runs, magnitudes, reals, bands, parents});
+                 PhasesGradientArguments<T>{in, magnitudes, reals, bands, parents});
   });
   return launches.error();
 }
 
-#define GENIMG_STATISTICS(T)                                                                                           \
-  template size_t correlation_workspace(const T*, const T*, const Planes&, int);                                       \
-  template cudaError_t correlation(const T*, const T*, const Planes&, int, double*, void*, cudaStream_t);              \
-  template cudaError_t convolution(const T*, const double*, const Planes&, int, T*, cudaStream_t);                     \
-  template cudaError_t power_sums(const T*, const T*, const Planes&, int, double*, void*, cudaStream_t);               \
-  template cudaError_t polynomial(const T*, const T*, const double*, const Planes&, int, T*, cudaStream_t);            \
-  template cudaError_t magnitudes_and_phases(const Subbands<T>&, T*, T*, cudaStream_t);                                \
+#define GENIMG_STATISTICS(T)                                                                                \
+  template size_t correlation_workspace(const T*, const T*, const Planes&, int);                            \
+  template cudaError_t correlation(const T*, const T*, const Planes&, int, double*, void*, cudaStream_t);   \
+  template cudaError_t convolution(const T*, const double*, const Planes&, int, T*, cudaStream_t);          \
+  template cudaError_t power_sums(const T*, const T*, const Planes&, int, double*, void*, cudaStream_t);    \
+  template cudaError_t polynomial(const T*, const T*, const double*, const Planes&, int, T*, cudaStream_t); \
+  template cudaError_t magnitudes_and_phases(const Subbands<T>&, T*, T*, cudaStream_t);                     \
   template cudaError_t magnitudes_and_phases_gradient(const Subbands<T>&, const T*, const T*, T*, T*, cudaStream_t);
 GENIMG_STATISTICS(float)
 GENIMG_STATISTICS(double)

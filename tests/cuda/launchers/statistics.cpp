@@ -37,9 +37,8 @@ GENIMG_EXPORT size_t power_sums_workspace(const Planes* planes, int64_t count) {
                                                    cudaStream_t stream) {                                             \
     return statistics::cuda::magnitudes_and_phases(*in, magnitudes, reals, stream);                                   \
   }                                                                                                                   \
-  GENIMG_EXPORT cudaError_t launch_phases_gradient_##suffix(const Subbands<T>* in, const T* magnitudes,               \
-                                                            const T* reals, T* bands, T* parents,                     \
-                                                            cudaStream_t stream) {                                    \
+  GENIMG_EXPORT cudaError_t launch_phases_gradient_##suffix(                                                          \
+      const Subbands<T>* in, const T* magnitudes, const T* reals, T* bands, T* parents, cudaStream_t stream) {        \
     return statistics::cuda::magnitudes_and_phases_gradient(*in, magnitudes, reals, bands, parents, stream);          \
   }
 GENIMG_STATISTICS(float, f32)
