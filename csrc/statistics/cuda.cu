@@ -301,6 +301,7 @@ __global__ void __launch_bounds__(kThreads, 1) correlate_any(const __grid_consta
   for (int job = threadIdx.x / kWarp; job < p.rows * groups; job += warps) {
     const int lag_row = job / groups, first = job % groups * kSums;
     T sums[kSums] = {};
+#pragma unroll 2
     for (int row = 0; row < tile.rows; ++row) {
       const T pixel = lane < tile.columns ? a.data[row * a.pitch + lane] : T(0);
       const T* const b = memory.b + (row + lag_row) * M::kPitch + M::kSide - p.radius + lane;

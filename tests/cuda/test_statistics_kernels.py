@@ -1,4 +1,4 @@
-"""The statistics' CUDA launchers, without torch: values, launches, any alignment, any order of blocks, what is refused."""
+"""The statistics on CUDA, without torch: values, launches, any alignment and order of blocks, what is refused."""
 
 from __future__ import annotations
 

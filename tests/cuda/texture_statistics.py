@@ -100,9 +100,7 @@ class Launcher:
         z, coarse = self.array(bands), None if parents is None else self.array(parents)
         shapes = shapes_of(bands, parents)
         magnitudes, reals = (self.empty(shape, bands.real.dtype) for shape in shapes)
-        self.library.check(
-            f"launch_phases_{SUFFIXES[reals.dtype]}", self.subbands(z, coarse), magnitudes, reals, None
-        )
+        self.library.check(f"launch_phases_{SUFFIXES[reals.dtype]}", self.subbands(z, coarse), magnitudes, reals, None)
         return magnitudes, reals
 
     def phases_gradient(
