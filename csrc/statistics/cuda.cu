@@ -76,6 +76,7 @@ __device__ __forceinline__ auto word_of(const T* values) {
     return V{values[0], values[1], values[2], values[3]};
 }
 
+// As many at once, to shared memory and to global memory.
 template <int n, typename T>
 __device__ __forceinline__ void store_shared(T* to, const T* values) {
   if constexpr (n == 1)
