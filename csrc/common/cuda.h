@@ -43,5 +43,12 @@ __device__ __forceinline__ void store_vector(Vector* to, const Vector& value) {
   *to = value;
 }
 
+// To global memory. nvcc takes a plain assignment apart where the numbers were computed one by one and it loses sight
+// of the address' alignment; this instruction it leaves alone.
+template <typename Vector>
+__device__ __forceinline__ void store_global_vector(Vector* to, const Vector& value) {
+  __stwb(to, value);
+}
+
 }  // namespace genimg
 #endif

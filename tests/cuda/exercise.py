@@ -15,9 +15,12 @@ import histogram
 import multiview
 import steerable_freq
 import steerable_space
+import texture_statistics
 from kernel_library import KernelLibrary, TracedLibrary
 
-FAMILIES = {module.NAME: module for module in (gram, histogram, multiview, steerable_freq, steerable_space)}
+FAMILIES = {
+    module.NAME: module for module in (gram, histogram, multiview, steerable_freq, steerable_space, texture_statistics)
+}
 
 
 def main() -> None:

@@ -70,7 +70,14 @@ def test_budget(reports: Reports, family: Family, workload: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "workload", ["match_value_f32_short", "match_value_f32_long", "gram_loss", "multiview_dynamic"]
+    "workload",
+    [
+        "match_value_f32_short",
+        "match_value_f32_long",
+        "gram_loss",
+        "multiview_dynamic",
+        "statistics_correlation_3_f32",
+    ],
 )
 def test_launches_do_not_depend_on_the_number_of_images(reports: Reports, workload: str) -> None:
     few, many = reports[workload], reports[f"{workload}_6_images"]

@@ -378,6 +378,63 @@ SEEDS = [
         ),
     ),
     *_seeds(
+        "statistics",
+        "statistics/cuda.cu",
+        (
+            "a margin that is not wrapped",
+            "wrapped_often(column, width)",
+            "min(max(column, int64_t{0}), width - 1)",
+            "plain",
+            "Not equal to tolerance",
+        ),
+        (
+            "the wrong sign of a row of lags",
+            "memory.b + (row + lag_row) * M::kPitch + M::kSide - kReach",
+            "memory.b + (row + 2 * p.radius - lag_row) * M::kPitch + M::kSide - kReach",
+            "plain",
+            "Not equal to tolerance",
+        ),
+        (
+            "parts added twice",
+            "for (int group = 1; group < groups; ++group)",
+            "for (int group = 0; group < groups; ++group)",
+            "plain",
+            "Not equal to tolerance",
+        ),
+        (
+            "missing barrier before a tile is read",
+            "memory.a);\n  __syncthreads();",
+            "memory.a);",
+            "traced",
+            "race in shared memory",
+        ),
+        (
+            "strided vector loads",
+            "by_vectors ? i / n * kThreads * n + t * n + i % n",
+            "by_vectors ? t * kOwn + i",
+            "traced",
+            "sectors over budget",
+        ),
+        (
+            "the tail of a run left out",
+            "for (int i = 0; i < kOwn; ++i) {\n    if (!run.has(i)) continue;",
+            "for (int i = 0; i < kOwn; ++i) {\n    if (!run.has(i + 1)) continue;",
+            "plain",
+            "Not equal to tolerance",
+        ),
+    ),
+    *_seeds(
+        "statistics",
+        "statistics/formula.h",
+        (
+            "the wrong sign of a gradient",
+            "-(p.im + p.im)",
+            "p.im + p.im",
+            "plain",
+            "Not equal to tolerance",
+        ),
+    ),
+    *_seeds(
         "steerable_space",
         "steerable/space_cuda.cu",
         (

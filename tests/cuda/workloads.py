@@ -18,6 +18,7 @@ import multiview
 import torch
 
 import genimg_fast as gf
+from genimg_fast import _statistics_torch as statistics
 from genimg_fast import _torch
 from genimg_fast.steerable import _freq_torch
 from genimg_fast.steerable._freq_map import FreqMap
@@ -213,13 +214,51 @@ def _multiview() -> dict[str, Callable[[], object]]:
     return workloads
 
 
+# Rows of whole sectors: two tiles in each direction, and one.
+PLANES = {"64": (1, 64, 64), "32": (1, 32, 32)}
+
+
+def _planes(dtype: torch.dtype, shape: tuple[int, ...] = PLANES["64"]) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
+
+
+def _statistics() -> dict[str, Callable[[], object]]:
+    workloads: dict[str, Callable[[], object]] = {}
+    for dtype, suffix in ((torch.float32, "f32"), (torch.float64, "f64")):
+        x, small = _planes(dtype), _planes(dtype, PLANES["32"])
+        for radius in range(1, 10):
+            y, size = x if radius in (3, 6) else small, 2 * radius + 1
+            taps = torch.ones(1, size, size, dtype=torch.float64)
+            workloads |= {
+                f"statistics_correlation_{radius}_{suffix}": lambda y=y, r=radius: statistics.correlation(y, y, r),
+                f"statistics_convolution_{radius}_{suffix}": lambda y=y, t=taps: statistics.convolution(y, t),
+            }
+        bands = torch.complex(_planes(dtype, (1, 4, 32, 64)), _planes(dtype, (1, 4, 32, 64)))
+        wanted = bands.clone().requires_grad_()
+        workloads |= {
+            f"statistics_cross_correlation_{suffix}": lambda x=x: statistics.correlation(x, x.clone(), 3),
+            f"statistics_power_sums_{suffix}": lambda x=x: [statistics.power_sums(x, k, x) for k in (4, 5, 16)],
+            f"statistics_polynomial_{suffix}": lambda x=x: statistics.polynomial(x, torch.ones(1, 5).double(), x),
+            f"statistics_phases_{suffix}": lambda z=bands: statistics.magnitudes_and_phases(z, z),
+            f"statistics_phases_gradient_{suffix}": lambda z=wanted: torch.autograd.grad(
+                [y.sum() for y in statistics.magnitudes_and_phases(z, z)], z
+            ),
+        }
+    six = _planes(torch.float32, (6, 64, 64))
+    workloads["statistics_correlation_3_f32_6_images"] = lambda: statistics.correlation(six, six, 3)
+    return workloads
+
+
+FAMILIES = (_steerable_freq, _steerable_space, _histogram, _gram, _multiview, _statistics)
+
+
 def measure(library: str) -> dict[str, list[dict[str, Any]]]:
     """Return what the tracer counted in each workload: its report of each kernel."""
     tracer = ctypes.CDLL(library)
     tracer.cuda_on_cpu_trace_report.restype = ctypes.c_char_p
     reports = {}
     with _torch.use_cuda_on_cpu(library):
-        for name, run in {**_steerable_freq(), **_steerable_space(), **_histogram(), **_gram(), **_multiview()}.items():
+        for name, run in {name: run for family in FAMILIES for name, run in family().items()}.items():
             tracer.cuda_on_cpu_trace_reset()
             run()
             reports[name] = json.loads(tracer.cuda_on_cpu_trace_report())["kernels"]

@@ -122,4 +122,9 @@ inline void store_vector(Vector* to, const Vector& value) {
   *reinterpret_cast<volatile Whole*>(to) = __builtin_bit_cast(Whole, value);
 }
 
+template <typename Vector>
+inline void store_global_vector(Vector* to, const Vector& value) {
+  store_vector(to, value);
+}
+
 }  // namespace genimg
