@@ -144,10 +144,10 @@ class PortillaSimoncelli(nn.Module):
             image: (B, C, H, W), as `forward`'s.
 
         Returns:
-            MATLAB's names and shapes after the axes (B, C): pixelStats (6: mean, variance, skewness, kurtosis, minimum,
-            maximum), pixelLPStats (S + 1, 2), autoCorrReal (w, w, S + 1), autoCorrMag (w, w, S, K), magMeans (S K + 2),
-            cousinMagCorr (K, K, S + 1), parentMagCorr (K, K, S), cousinRealCorr (2 K, 2 K, S + 1), parentRealCorr (2 K,
-            2 K, S), varianceHPR (). Autocorrelations are NaN where a scale is too small for the neighbourhood, and
+            MATLAB's names and shapes after the axes (B, C): pixelStats (6: mean, unbiased variance, skewness, kurtosis,
+            minimum, maximum), pixelLPStats (S + 1, 2), autoCorrReal (w, w, S + 1), autoCorrMag (w, w, S, K), magMeans
+            (S K + 2), cousinMagCorr (K, K, S + 1), parentMagCorr (K, K, S), cousinRealCorr (2 K, 2 K, S + 1),
+            parentRealCorr (2 K, 2 K, S), varianceHPR (). Autocorrelations are NaN where a scale is too small for the neighbourhood, and
             entries without a meaning are 0, as in MATLAB.
 
         Raises:
@@ -272,7 +272,8 @@ class PortillaSimoncelli(nn.Module):
         signs = torch.tensor([1.0] * k + [-1.0] * k + [1.0] * k).to(t.phases[0])
         phases = [one * signs[:, None] * signs for one in t.phases[:-1]] + [t.phases[-1]]
         variance = self._centre(_last(t.reconstructions))
-        varies = variance * variance.new_tensor(gains) ** 2 > 1e-6 * t.pixels[..., 1:2]
+        pixels = self._pixels(t)
+        varies = variance * variance.new_tensor(gains) ** 2 > 1e-6 * pixels[..., 1:2]
         moments = [torch.where(varies, _last(one), other) for one, other in ((t.skewness, 0), (t.kurtosis, 3))]
         parts = self._pyramid.subbands(planes - planes.mean((-2, -1), keepdim=True))
         residuals = [one.abs().mean((-2, -1))[..., None] for one in (parts.highpass, parts.lowpass * gains[s])]
@@ -288,13 +289,14 @@ class PortillaSimoncelli(nn.Module):
         def filled(parts: Sequence[Tensor], n: int, length: int) -> Tensor:
             """Return matrices (G, 1, rows, columns) as (G, 1, n, n, length), with zeros where they have nothing."""
             padded = [nn.functional.pad(p, (0, n - p.shape[-1], 0, n - p.shape[-2])) for p in parts]
-            return _last(padded + [torch.zeros_like(padded[0])] * (length - len(parts)))
+            nothing = t.pixels.new_zeros(len(planes), 1, n, n)
+            return _last(padded + [nothing] * (length - len(parts)))
 
         own, parents = slice(None, k), slice(k, None)
         neighbours = t.phases[-1][:, None, k:, k:] * (4 * (gains[s] / 4) ** 2)
         scales = range(s)
         values: OrderedDict[str, Tensor] = OrderedDict()
-        values["pixelStats"] = t.pixels
+        values["pixelStats"] = pixels
         values["pixelLPStats"] = torch.stack(moments, -1)
         values["autoCorrReal"] = _last(low)
         values["autoCorrMag"] = torch.stack([one[:, None].movedim(2, -1) for one in magnitude], -2)
