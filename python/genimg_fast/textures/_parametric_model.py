@@ -147,8 +147,8 @@ class PortillaSimoncelli(nn.Module):
             MATLAB's names and shapes after the axes (B, C): pixelStats (6: mean, unbiased variance, skewness, kurtosis,
             minimum, maximum), pixelLPStats (S + 1, 2), autoCorrReal (w, w, S + 1), autoCorrMag (w, w, S, K), magMeans
             (S K + 2), cousinMagCorr (K, K, S + 1), parentMagCorr (K, K, S), cousinRealCorr (2 K, 2 K, S + 1),
-            parentRealCorr (2 K, 2 K, S), varianceHPR (). Autocorrelations are NaN where a scale is too small for the neighbourhood, and
-            entries without a meaning are 0, as in MATLAB.
+            parentRealCorr (2 K, 2 K, S), varianceHPR (). Autocorrelations are NaN where a scale is too small for the
+            neighbourhood, and entries without a meaning are 0, as in MATLAB.
 
         Raises:
             TypeError, ValueError: As `forward`; an even ``spatial_corr_width`` or fewer than 3 orientations, whose
