@@ -114,9 +114,11 @@ class ComplexPyramid:
 
     def _analysed(self, m: _freq_torch.FreqMap, planes: Tensor) -> list[Tensor]:
         """Return the wanted coefficients of planes (G, P, H, W), with all of a group along one axis."""
-        groups = planes.shape[:1]
+        groups, each = planes.shape[:2]
         parts = _freq_torch.analysis(m, planes.flatten(0, 1))
-        return [part.reshape(*groups, -1, *part.shape[-2:]) for part in parts]
+        return [
+            part.reshape(groups, each * (part.shape[1] if part.dim() > 3 else 1), *part.shape[-2:]) for part in parts
+        ]
 
     # ---- The way back ---------------------------------------------------------------------------------------------
 

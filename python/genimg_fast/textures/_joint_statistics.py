@@ -25,6 +25,8 @@ FAMILIES = {
     "phases": ("phases",),
 }
 
+LEAST_VARIANCE = 1e-90  # of what varies: the derivatives of smaller ones would overflow
+
 PIXELS = ("mean", "variance", "skewness", "kurtosis", "minimum", "maximum")
 
 
@@ -116,13 +118,15 @@ class Settings(NamedTuple):
 
 def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> JointStatistics:
     """Return the statistics of planes (G, P, H, W), float32 or float64; differentiable."""
+    pixels = pixel_statistics(planes)
     # Twice: a mean rounded to float32 leaves an offset that is not small beside the faintest reconstruction.
     less, _ = sums.centred(sums.centred(planes)[0])
+    less = less * (pixels[..., 1] > 0).to(less.dtype)[..., None, None]
     parts = pyramid.analyse(less)
     _, skewness, kurtosis = moments(parts.reconstructions)
     joint = [_joint(parts, scale, settings) for scale in range(pyramid.n_scales)]
     return JointStatistics(
-        pixels=pixel_statistics(planes),
+        pixels=pixels,
         planes=autocorrelation(less, settings.width),
         highpass=sums.power_sums(parts.highpass, 3)[..., 2] / _pixels(parts.highpass),
         reconstructions=[autocorrelation(one, settings.width) for one in parts.reconstructions],
@@ -141,10 +145,17 @@ def autocorrelation(planes: Tensor, width: int) -> Tensor:
 
 
 def pixel_statistics(planes: Tensor) -> Tensor:
-    """Return `PIXELS` of planes (..., H, W), (..., 6), float64."""
+    """Return `PIXELS` of planes (..., H, W), (..., 6), float64.
+
+    Planes that only the rounding of their values makes vary count as constant.
+    """
     less, means = sums.centred(planes)
     extremes = [planes.amin((-2, -1)).double(), planes.amax((-2, -1)).double()]
-    return torch.stack([means, *(one[..., 0] for one in moments([less])), *extremes], -1)
+    rounding = 4 * torch.finfo(planes.dtype).eps * torch.stack(extremes).detach().abs().amax(0)
+    variance, skewness, kurtosis = (one[..., 0] for one in moments([less]))
+    varies = variance > rounding**2
+    own = [torch.where(varies, a, b) for a, b in ((variance, 0), (skewness, 0), (kurtosis, 3))]
+    return torch.stack([means, *own, *extremes], -1)
 
 
 def moments(planes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,7 +165,7 @@ def moments(planes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """
     means = torch.stack([sums.power_sums(one, 5) / _pixels(one) for one in planes], -2)
     variance, third, fourth = means[..., 2], means[..., 3], means[..., 4]
-    varies = variance > 0
+    varies = variance > LEAST_VARIANCE
     safe = torch.where(varies, variance, 1)
     return variance, torch.where(varies, third / safe**1.5, 0), torch.where(varies, fourth / safe**2, 3)
 

@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+import genimg_fast as gf
 from genimg_fast import _arguments as check
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
-from genimg_fast.textures._joint_statistics import JointStatistics, Settings, measure
+from genimg_fast.textures._joint_statistics import LEAST_VARIANCE, JointStatistics, Settings, measure
 
 Scale = int | str
 
@@ -26,7 +27,7 @@ class PortillaSimoncelli(nn.Module):
 
     Names, order and scaling are those of ``plenoptic.models.PortillaSimoncelli`` 2.1.1, and so are the values, to
     rounding, with ``masks="lut"``. Symmetric values stand once: 710 numbers with the default arguments. Differentiable
-    any number of times; nothing is NaN for any finite picture.
+    any number of times; nothing is NaN for any picture whose fourth power its dtype holds.
 
     Args:
         image_shape: (height, width) of the pictures in pixels. Any size the pyramid admits, odd ones included.
@@ -63,6 +64,9 @@ class PortillaSimoncelli(nn.Module):
         self.spatial_corr_width = check.integer("spatial_corr_width", spatial_corr_width, 1, 33)
         check.choice("masks", masks, MASKS)
         self.masks = masks
+        most = gf.SteerablePyramidFreq(image_shape).num_scales
+        if self.n_scales > most:
+            raise ValueError(f"n_scales must be at most {most} for image_shape {tuple(image_shape)}, got {n_scales}")
         self._pyramid = ComplexPyramid(image_shape, self.n_scales, self.n_orientations, self.masks)
         self.image_shape = self._pyramid.shape
         self.scales: list[Scale] = [
@@ -328,12 +332,14 @@ def _diagonal(matrices: Tensor) -> Tensor:
 
 def _ratio(x: Tensor, y: Tensor) -> Tensor:
     """Return x / y for y >= 0, and 0 where y is."""
-    return torch.where(y > 0, x / torch.where(y > 0, y, 1), 0)
+    exists = y > LEAST_VARIANCE
+    return torch.where(exists, x / torch.where(exists, y, 1), 0)
 
 
 def _root(x: Tensor) -> Tensor:
     """Return the square root; its gradient at 0 is 0."""
-    return torch.where(x > 0, torch.where(x > 0, x, 1).sqrt(), 0)
+    exists = x > LEAST_VARIANCE
+    return torch.where(exists, torch.where(exists, x, 1).sqrt(), 0)
 
 
 def _normalised(covariance: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
