@@ -121,6 +121,17 @@ def test_synthesis_draws_pictures_at_one_scale_and_the_convergence() -> None:
     assert len(plot.synthesis(IMAGE, IMAGE).axes) == 2
 
 
+def test_synthesis_draws_a_curve_for_each_name() -> None:
+    errors = [{"marginals": 1.0, "phases": 0.5}, {"marginals": 0.1, "phases": 0.2}, {"phases": 0.1}]
+    curves = plot.synthesis(IMAGE, IMAGE, errors, quantity="relative error").axes[2]
+    assert curves.get_yscale() == "log"
+    assert curves.get_title() == "relative error"
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["marginals", "phases"]
+    np.testing.assert_array_equal(curves.lines[0].get_ydata(), [1.0, 0.1, np.nan])
+    np.testing.assert_array_equal(curves.lines[1].get_ydata(), [0.5, 0.2, 0.1])
+    assert plot.synthesis(IMAGE, IMAGE, [0.5]).axes[2].get_legend() is None
+
+
 def test_transfer_draws_pictures_and_the_parts_of_the_loss() -> None:
     losses = [{"start": 3.0}, {"content": 1.0, "style": 2.0}, {"content": 0.5, "style": 0.2}]
     figure = plot.transfer(IMAGE, [IMAGE, IMAGE[:8]], IMAGE, losses)

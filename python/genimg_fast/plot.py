@@ -96,7 +96,7 @@ def histograms(
 def synthesis(
     exemplar: Any,
     result: Any,
-    distances: Sequence[float] = (),
+    distances: Sequence[float] | Sequence[Mapping[str, float]] = (),
     *,
     quantity: str = "mean quantile distance / standard deviation",
 ) -> Figure:
@@ -105,8 +105,8 @@ def synthesis(
     Args:
         exemplar: (H, W) or (H, W, C) array, or (H, W) or (C, H, W) tensor; integers, or floats in [0, 1].
         result: The same kind, any size; drawn at the same scale.
-        distances: `genimg_fast.textures.Step.distance` of each iteration from 0, or
-            `DescentStep.loss`; without them only the pictures.
+        distances: `genimg_fast.textures.Step.distance` of each iteration from 0, or `DescentStep.loss`; or several by
+            name, each a curve, such as `ParametricStep.errors`. Without them only the pictures.
         quantity: What these are, for the title.
 
     Returns:
@@ -122,9 +122,8 @@ def synthesis(
         axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
         axis.set_axis_off()
     if len(distances):
-        axes[2].semilogy(range(len(distances)), distances, "o-", color="C3", markersize=4)
+        _show_curves(axes[2], distances)
         axes[2].set(xlabel="iteration", title=quantity)
-        axes[2].grid(which="both", alpha=0.3)
     return figure
 
 
@@ -149,11 +148,8 @@ def transfer(content: Any, styles: Sequence[Any], result: Any, losses: Sequence[
         axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
         axis.set_axis_off()
     if len(losses):
-        for name in dict.fromkeys(name for step in losses for name in step):
-            axes[-1].semilogy([step.get(name, np.nan) for step in losses], label=name)
+        _show_curves(axes[-1], losses)
         axes[-1].set(xlabel="evaluation", title="loss")
-        axes[-1].grid(which="both", alpha=0.3)
-        axes[-1].legend()
     return figure
 
 
@@ -215,6 +211,18 @@ def _show_band(axis: Axes, title: str, band: np.ndarray, symmetric: bool) -> Non
         low = -high
     axis.imshow(band, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
     axis.set_title(f"{title}\n{band.shape[0]}x{band.shape[1]}, [{low:.2g}, {high:.2g}]", fontsize="x-small")
+
+
+def _show_curves(axis: Axes, steps: Sequence[float] | Sequence[Mapping[str, float]]) -> None:
+    """Draw what fell from step to step: numbers, or several by name, of which some steps may lack some."""
+    named = [step if isinstance(step, Mapping) else {"": step} for step in steps]
+    names = list(dict.fromkeys(name for step in named for name in step))
+    style = {"marker": "o", "color": "C3", "markersize": 4} if names == [""] else {}
+    for name in names:
+        axis.semilogy([step.get(name, np.nan) for step in named], label=name, **style)
+    axis.grid(which="both", alpha=0.3)
+    if names != [""]:
+        axis.legend()
 
 
 def _quantile_distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import click
+import numpy as np
 
 from genimg_fast import images
 
 NETWORKS = ("random", "hed_vgg16", "vgg16", "vgg19")
+OPTIMIZERS = ("lbfgs", "adam")
 
 
 class Size(click.ParamType):
@@ -77,6 +79,20 @@ class Weighted(click.ParamType):
         if not path or not 0 < number < math.inf:
             self.fail(f"{value!r} is not FILE:WEIGHT with a positive number for the weight", param, ctx)
         return path, number
+
+
+def grey(path: str, what: str) -> np.ndarray:
+    """Read a picture (H, W) that says how much of something is where: grey, or colours that are all grey.
+
+    Raises:
+        ValueError: It has colours, which ``what``, its role, must not; or it cannot be read.
+    """
+    pixels = images.read(path, alpha="drop")
+    if pixels.ndim == 2:
+        return pixels
+    if (pixels != pixels[..., :1]).any():
+        raise ValueError(f"{path} has colours; {what} must be grey")
+    return pixels[..., 0]
 
 
 def choice(names: Any) -> click.Choice[str]:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from genimg_fast import images
-from genimg_fast.cli._options import NETWORKS, Height, Layers, Size, Weighted, choice, network
+from genimg_fast.cli._options import NETWORKS, OPTIMIZERS, Height, Layers, Size, Weighted, choice, grey, network
 from genimg_fast.cli._synthesis import make
 from genimg_fast.style.options import COLORS, INITS, NORMALIZATIONS
 
@@ -53,7 +52,7 @@ _WEIGHT = click.FloatRange(min=0)
 @click.option(
     "--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Its share with --init mixed."
 )
-@click.option("--optimizer", type=choice(("lbfgs", "adam")), default="lbfgs", show_default=True)
+@click.option("--optimizer", type=choice(OPTIMIZERS), default="lbfgs", show_default=True)
 @click.option("--learning-rate", type=_POSITIVE, default=0.02, show_default=True, help="Of --optimizer adam.")
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="At each size.")
 @click.option("--scales", type=Height(), default="auto", show_default=True, help="Sizes, each half of the next.")
@@ -93,7 +92,7 @@ def style(
             pictures[1:],
             features=network(features, weights_file, download, pictures if normalize else None),
             weights=[1.0, *(weight for _, weight in more)],
-            masks=[_mask(path) for path in masks] or None,
+            masks=[grey(path, "a mask") for path in masks] or None,
             n_iter=iterations,
             progress=not no_progress,
             callback=(lambda step: losses.append(step.losses)) if figure else None,
@@ -106,13 +105,3 @@ def style(
         return plot.transfer(pictures[0], pictures[1:], result, losses)
 
     make(synthesise, [content, style, *(path for path, _ in more)], output, figure, alpha, draw)
-
-
-def _mask(path: str) -> np.ndarray:
-    """Read a mask: grey, or colours that are all grey."""
-    pixels = images.read(path, alpha="drop")
-    if pixels.ndim == 2:
-        return pixels
-    if (pixels != pixels[..., :1]).any():
-        raise ValueError(f"{path} has colours; a mask must be grey")
-    return pixels[..., 0]

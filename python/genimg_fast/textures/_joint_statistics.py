@@ -17,13 +17,7 @@ from torch import Tensor
 import genimg_fast as gf
 from genimg_fast import _statistics_torch as sums
 from genimg_fast.textures._complex_pyramid import ComplexPyramid
-
-FAMILIES = {
-    "marginals": ("pixels", "skewness", "kurtosis"),
-    "autocorrelation": ("reconstructions", "planes", "highpass"),
-    "magnitudes": ("magnitude_means", "magnitude_correlations", "magnitudes"),
-    "phases": ("phases",),
-}
+from genimg_fast.textures._parametric_options import FAMILIES
 
 LEAST_VARIANCE = 1e-90  # of what varies: the derivatives of smaller ones would overflow
 

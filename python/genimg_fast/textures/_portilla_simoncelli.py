@@ -17,19 +17,16 @@ from torch import Tensor
 from genimg_fast import _arguments as check
 from genimg_fast import _optimization as descent
 from genimg_fast._noise import coloured_noise
-from genimg_fast._pictures import Kind, is_tensor
+from genimg_fast._pictures import Kind, is_tensor, kind_of
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._edges import periodic_component
 from genimg_fast.textures._gradient_synthesis import Descent
-from genimg_fast.textures._joint_statistics import FAMILIES
+from genimg_fast.textures._parametric_options import EDGES, FAMILIES, METHODS
 from genimg_fast.textures._parametric_synthesis import Canvas, Projection, projected
 from genimg_fast.textures._shares import Shares
 from genimg_fast.textures._texture import Model, Texture, texture_of
 from genimg_fast.textures._texture_projection import TextureProjection
 from genimg_fast.textures._watch import Watch
-
-METHODS = ("projection", "gradient", "polished")
-EDGES = ("none", "periodic")
 
 
 def portilla_simoncelli(
@@ -120,7 +117,7 @@ def portilla_simoncelli(
     exemplars = _Exemplars(planes, kind, check.choice("edges", edges, EDGES))
     check.choice("method", method, METHODS)
     families = _families(leave_out)
-    shape = _size(size, canvas, kind, planes[0].shape[-2:])
+    shape = _size(size, canvas, planes[0].shape[-2:])
     shares = Shares.of(weights, len(planes), shape)
     if shares.maps is not None and method != "projection":
         raise ValueError(f"weights must be numbers, not maps, for method={method!r}")
@@ -222,10 +219,11 @@ def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:
     return left
 
 
-def _size(size: Any, canvas: Any, kind: Kind, exemplar: tuple[int, int]) -> tuple[int, int]:
-    if size is None and canvas is not None and kind.has_channels and kind.device is None:
-        return check.size(canvas.shape[:2], exemplar)
-    return check.size(size if canvas is None or size is not None else canvas.shape[-2:], exemplar)
+def _size(size: Any, canvas: Any, exemplar: tuple[int, int]) -> tuple[int, int]:
+    if size is not None or canvas is None:
+        return check.size(size, exemplar)
+    kind_of(canvas, "canvas")
+    return check.size(tuple(canvas.shape[-2:] if is_tensor(canvas) else canvas.shape[:2]), exemplar)
 
 
 def _canvas(
