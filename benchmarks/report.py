@@ -21,6 +21,7 @@ FAMILIES = (
     "gram",
     "multiview",
     "heeger_bergen",
+    "portilla_simoncelli",
     "cnn_texture",
     "tiling",
 )
