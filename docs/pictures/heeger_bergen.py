@@ -26,7 +26,7 @@ def synthesise(image: Any, **options: Any) -> np.ndarray:
     return gf.textures.heeger_bergen(image, **{"size": 256, "seed": 1, "progress": False, **options})
 
 
-def sheet(name: str, rows: Sequence[Sequence[Tile]]) -> None:
+def sheet(name: str, rows: Sequence[Sequence[Tile]], *, dpi: int = 150) -> None:
     """Save rows of titled pictures, all at one scale."""
     columns = max(map(len, rows))
     figure = Figure(figsize=(1.9 * columns, 2.1 * len(rows)), layout="constrained")
@@ -39,7 +39,7 @@ def sheet(name: str, rows: Sequence[Sequence[Tile]]) -> None:
             place.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             place.set(xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5))
             place.set_title(title, fontsize=8)
-    figure.savefig(HERE / f"{name}.jpg", dpi=150, pil_kwargs={"quality": 85})
+    figure.savefig(HERE / f"{name}.jpg", dpi=dpi, pil_kwargs={"quality": 85})
 
 
 def gallery() -> None:

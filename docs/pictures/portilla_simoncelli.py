@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from skimage import data
 
 import genimg_fast as gf
+from genimg_fast import images
 from genimg_fast.textures.options import FAMILIES
 
 SKIN = (plenoptic.data.reptile_skin()[0, 0].numpy() * 255).round().astype(np.uint8)
@@ -27,15 +28,18 @@ def synthesise(image: Any, **options: Any) -> np.ndarray:
 
 
 def gallery() -> None:
-    exemplars = GREY | {"tissue": TISSUE}
-    histograms = [
-        gf.textures.heeger_bergen(one, 256, seed=1, update="accelerated", progress=False) for one in exemplars.values()
-    ]
-    joint = [synthesise(one, size=256) for one in exemplars.values()]
-    rows = [list(exemplars.items())]
-    for title, results in (("Heeger-Bergen", histograms), ("Portilla-Simoncelli", joint)):
-        rows.append([(title, one) for one in results])
-    sheet("ps-gallery", rows)
+    def row(name: str, image: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        settings = {"edges": "periodic", "size": 256}
+        histograms = gf.textures.heeger_bergen(image, seed=1, update="accelerated", progress=False, **settings)
+        return [
+            (name, image),
+            ("Heeger-Bergen", histograms),
+            ("Portilla-Simoncelli", synthesise(image, **settings)),
+        ]
+
+    rows = [row(*item) for item in (GREY | {"tissue": TISSUE}).items()]
+    sheet("ps-gallery", [rows[i] for i in (0, 3, 5)], dpi=135)
+    sheet("ps-gallery-more", [rows[i] for i in (1, 2, 4)], dpi=135)
 
 
 def ablations() -> None:
@@ -48,7 +52,7 @@ def ablations() -> None:
             for one in names
         ]
         rows.append([(name, image[:192, :192]), *results])
-    sheet("ps-ablations", rows)
+    sheet("ps-ablations", rows, dpi=100)
 
 
 def options() -> None:
@@ -56,7 +60,7 @@ def options() -> None:
     scales = [(f"n_scales={n}", synthesise(SKIN, n_scales=n)) for n in (1, 2, 3, 4, 5)]
     orientations = [(f"n_orientations={n}", synthesise(BRICK, n_orientations=n)) for n in (1, 2, 4, 6, 8)]
     widths = [(f"spatial_corr_width={n}", synthesise(GRAVEL, spatial_corr_width=n)) for n in (1, 3, 7, 11, 15)]
-    sheet("ps-options", [iterations, scales, orientations, widths])
+    sheet("ps-options", [iterations, scales, orientations, widths], dpi=100)
 
 
 def methods() -> None:
@@ -132,6 +136,13 @@ def convergence() -> None:
     figure.savefig(HERE / "ps-convergence.png", dpi=100)
 
 
+def strip() -> None:
+    """The README's picture: two exemplars, each beside a result."""
+    gap = np.full((192, 8), 255, np.uint8)
+    pictures = [p for image in (SKIN, BRICK) for p in (image[:192, :192], synthesise(image, size=192))]
+    images.write(HERE / "ps-strip.jpg", np.hstack([part for one in pictures for part in (one, gap)][:-1]))
+
+
 def draw(axis: Any, picture: np.ndarray, title: str) -> None:
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set_title(title, fontsize=8)
@@ -139,7 +150,7 @@ def draw(axis: Any, picture: np.ndarray, title: str) -> None:
 
 
 if __name__ == "__main__":
-    makers = (gallery, ablations, options, methods, colours, mixtures, masks, convergence)
+    makers = (gallery, ablations, options, methods, colours, mixtures, masks, convergence, strip)
     wanted = sys.argv[1:] or [make.__name__ for make in makers]
     for make in makers:
         if make.__name__ in wanted:
