@@ -96,7 +96,15 @@ def _half_plane(radius: int) -> tuple[Tensor, Tensor]:
 def _response(taps: Tensor, shape: Shape) -> Tensor:
     """Return the frequency response (..., H, W // 2 + 1) of symmetric filters (..., w, w)."""
     cosine_y, sine_y, cosine_x, sine_x = (one.to(taps.device) for one in _waves(shape, taps.shape[-1] // 2))
-    return cosine_y @ taps @ cosine_x - sine_y @ taps @ sine_x
+
+    def response(some: Tensor) -> Tensor:
+        return cosine_y @ some @ cosine_x - sine_y @ some @ sine_x
+
+    if taps.device.type != "cpu":
+        return response(taps)
+    # One by one: the bits of several products at once depend on their number.
+    flat = taps.reshape(-1, *taps.shape[-2:])
+    return torch.stack([response(one) for one in flat]).unflatten(0, taps.shape[:-2])
 
 
 @functools.lru_cache(maxsize=64)
