@@ -11,10 +11,7 @@ from skimage import data
 from skimage.color import rgb2hsv
 
 import genimg_fast as gf
-from genimg_fast.textures import _projections as onto
 from genimg_fast.textures import portilla_simoncelli
-from genimg_fast.textures._texture import Model, texture_of
-from genimg_fast.textures._texture_projection import TextureProjection
 
 GRAVEL = data.gravel()[:64, :64].astype(np.float32) / 255
 BRICK = data.brick()[:128, :128].astype(np.float32) / 255
@@ -23,86 +20,6 @@ COLOUR = data.immunohistochemistry()[:128, :128]
 
 def make(image=GRAVEL, *arguments, **options):
     return portilla_simoncelli(image, *arguments, **({"n_iter": 2, "seed": 0, "progress": False} | options))
-
-
-# ---- Projections ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("shape", "channels"), [((64, 64), 1), ((45, 52), 1), ((48, 64), 3)])
-def test_a_texture_is_a_fixed_point_of_its_projection(shape, channels):
-    x = np.random.default_rng(0).gamma(2, 1, (channels, *shape))
-    x = x + 0.5 * x[:1]
-    model = Model(2, 4, 7)
-    projection = TextureProjection(texture_of([x], [1.0], model), model, shape, shape)
-    picture = torch.from_numpy(x)[None]
-    assert (projection(picture) - picture).abs().max() < 1e-6
-    assert max(float(error) for error in projection.errors(picture).values()) < 1e-12
-
-
-def test_autocorrelation_is_met():
-    rng = np.random.default_rng(0)
-    x, y = (torch.from_numpy(rng.gamma(2, 1, (1, 1, 48, 40)) - 2) for _ in range(2))
-    wanted = _lags(y + 0.3 * y.roll(1, -1), 3)
-    for _ in range(3):
-        x = onto.with_autocorrelation(x, wanted)
-    assert (_lags(x, 3) - wanted).abs().max() < 1e-7 * wanted.max()
-
-
-def _lags(x, r):
-    lags = range(-r, r + 1)
-    rows = [torch.stack([(x * x.roll((-a, -b), (-2, -1))).mean((-2, -1)) for b in lags], -1) for a in lags]
-    return torch.stack(rows, -2)
-
-
-def test_products_are_met():
-    rng = np.random.default_rng(1)
-    x, y = (torch.from_numpy(rng.normal(size=(2, 5, 16, 20))) for _ in range(2))
-    mix = torch.from_numpy(rng.normal(size=(5, 5)))
-    y = torch.einsum("ij,bjhw->bihw", mix, y)
-    current, target = (torch.einsum("bihw,bjhw->bij", z, z) / 320 for z in (x, y))
-    target[:, 2:, 2:] = current[:, 2:, 2:]  # the others stay as they are
-    target[:, :2, 2:] *= 0.1
-    new = torch.cat([onto.with_products(x, current, target[:, :2]), x[:, 2:]], 1)
-    found = torch.einsum("bihw,bjhw->bij", new, new) / 320
-    assert (found[:, :2] - target[:, :2]).abs().max() < 1e-9
-    alone = onto.with_products(x, current, torch.einsum("bihw,bjhw->bij", y, y) / 320)
-    assert (torch.einsum("bihw,bjhw->bij", alone, alone) - torch.einsum("bihw,bjhw->bij", y, y)).abs().max() < 1e-7
-
-
-def test_each_ones_products_are_met():
-    rng = np.random.default_rng(1)
-    x = torch.from_numpy(rng.normal(size=(2, 5, 16, 20)))
-    current = torch.einsum("bihw,bjhw->bij", x, x) / 320
-    target = torch.from_numpy(rng.uniform(-0.2, 0.2, (2, 2, 3)))
-    new = torch.cat([onto.with_each_products(x, current, target), x[:, 2:]], 1)
-    found = torch.einsum("bihw,bjhw->bij", new, new) / 320
-    assert (found[:, :2, 2:] - target).abs().max() < 1e-9
-    assert (found.diagonal(0, -2, -1) - current.diagonal(0, -2, -1)).abs().max() < 1e-9
-
-
-@pytest.mark.parametrize(("skewness", "kurtosis"), [(0.5, None), (-0.7, None), (None, 2.5), (None, 5.0), (None, 3.0)])
-@pytest.mark.parametrize("seed", range(3))
-def test_moments_are_met(skewness, kurtosis, seed):
-    x = np.random.default_rng(seed).gamma(9, 1, (1, 64, 64))
-    z = torch.from_numpy(x - x.mean())
-    options = [None if value is None else torch.tensor([value], dtype=torch.float64) for value in (skewness, kurtosis)]
-    new = onto.with_moments(z, torch.tensor([4.0], dtype=torch.float64), *options).numpy()
-    standard = (new - new.mean()) / new.std()
-    assert abs(new.mean()) < 1e-9
-    assert abs(new.var() - 4) < 1e-9
-    order, wanted = (3, skewness) if kurtosis is None else (4, kurtosis)
-    assert abs((standard**order).mean() - wanted) < 1e-8
-
-
-def test_unreachable_moments_do_not_run_away():
-    two_valued = torch.ones(1, 16, 16, dtype=torch.float64)
-    two_valued[:, ::2] = -1
-    wanted = torch.tensor([50.0], dtype=torch.float64)
-    new = onto.with_moments(two_valued, None, wanted, wanted)
-    assert new.isfinite().all()
-    assert abs(float(new.square().mean()) - 1) < 1e-9
-    constant = torch.zeros(1, 16, 16, dtype=torch.float64)
-    assert (onto.with_moments(constant, wanted, wanted, wanted) == 0).all()
 
 
 # ---- What is reached ------------------------------------------------------------------------------------------------
