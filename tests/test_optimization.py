@@ -99,6 +99,26 @@ def test_pictures_of_a_batch_are_those_alone() -> None:
         torch.testing.assert_close(run([start], sizes=[(8, 6), (16, 12)], n_iter=5)[0], result, rtol=0, atol=0)
 
 
+def test_same_bits_for_any_number_of_threads() -> None:
+    """Of an evaluation that has them: torch's products of long vectors do not."""
+    start = torch.rand(1, 2, 200, 150, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before, results, seen = torch.get_num_threads(), [], []
+
+    def loss(x: torch.Tensor) -> Any:
+        seen.append(torch.get_num_threads())
+        return 1e-3 * (x[0, 0, 0, :50] ** 4).sum() + (x[0, 1, :, 0] - 1).square().sum(), {}
+
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(run([start], sizes=[(200, 150)], objective=lambda *_: by_autograd(loss), n_iter=9)[0])
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] * 9 + [2] * 9
+    assert torch.equal(*results)
+
+
 def test_each_picture_has_its_own_objective() -> None:
     seen: list[tuple[Any, int]] = []
 

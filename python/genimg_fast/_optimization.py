@@ -6,11 +6,12 @@ function of planes (1, C, H, W) that gives loss, gradient and the loss' parts, m
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -317,14 +318,29 @@ def _minimise(
     settings: Settings,
     note: Callable[[float, Parts, torch.Tensor], None],
 ) -> None:
-    try:
-        problem = _Problem(best, evaluate, settings, note)
+    threads = torch.get_num_threads()
+
+    def evaluate_on_all_threads(planes: torch.Tensor) -> tuple[float, torch.Tensor, Parts]:
+        with _threads(threads):
+            return evaluate(planes)
+
+    # The bits of an optimiser's products of long vectors depend on the number of threads.
+    with contextlib.suppress(_EnoughError), _threads(1):
+        problem = _Problem(best, evaluate_on_all_threads, settings, note)
         optimizer = _optimizer(problem.parameter, settings)
         # L-BFGS makes all its evaluations in one step, and may end before the last where no direction leads down.
         for _ in range(settings.n_iter if settings.optimizer == "adam" else 1):
             optimizer.step(problem.closure)
-    except _EnoughError:
-        return
+
+
+@contextlib.contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _first_step(loss: float, gradient: torch.Tensor) -> float:
