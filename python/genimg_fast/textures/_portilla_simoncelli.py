@@ -210,6 +210,8 @@ class _Exemplars:
 
 
 def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:
+    if not isinstance(leave_out, Collection):
+        raise TypeError(f"leave_out must be a family's name or several, got {leave_out!r}")
     names = (leave_out,) if isinstance(leave_out, str) else tuple(leave_out)
     for name in names:
         check.choice("leave_out", name, tuple(FAMILIES))

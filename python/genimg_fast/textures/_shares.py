@@ -30,6 +30,8 @@ class Shares:
     @classmethod
     def of(cls, weights: Any, n: int, shape: tuple[int, int]) -> Shares:
         """Return the shares of n exemplars in a picture of a shape from a caller's weights: numbers, or a map each."""
+        if np.isscalar(weights):
+            raise TypeError(f"weights must be numbers or maps, one for each exemplar, got {weights!r}")
         if weights is None or np.ndim(weights[0] if len(weights) else 0) == 0:
             return cls([check.weights(weights, n)])
         maps = _checked_maps(weights, n, shape)
