@@ -21,6 +21,11 @@ def is_tensor(x: Any) -> bool:
     return torch is not None and isinstance(x, torch.Tensor)
 
 
+def as_array(x: Any) -> np.ndarray:
+    """Return the values of an array, a tensor or nested numbers, without their gradient."""
+    return x.numpy(force=True) if is_tensor(x) else np.asarray(x)
+
+
 @dataclass(frozen=True)
 class Kind:
     """How a caller holds pictures: container, device, dtype and axes."""
@@ -73,6 +78,10 @@ class Kind:
             planes = planes.round().clamp(limits.min, limits.max)
         planes = planes.to(self.dtype)
         return planes if self.has_channels else planes[..., 0, :, :]
+
+    def pack_tensor(self, planes: Any) -> Any:
+        """Pack planes (..., C, H, W) that were computed in a tensor on any device."""
+        return self.pack(planes.numpy(force=True) if self.device is None else planes.to(self.device))
 
     def _pack_array(self, planes: Planes) -> np.ndarray:
         if self.is_integer:

@@ -102,6 +102,11 @@ def power_sums(x: Tensor, count: int, weight: Tensor | None = None) -> Tensor:
     return out.reshape(*x.shape[:-2], count)
 
 
+def power_means(x: Tensor, count: int) -> Tensor:
+    """Return the means over each plane of ``x**k``: `power_sums` over the number of pixels."""
+    return power_sums(x, count) / (x.shape[-2] * x.shape[-1])
+
+
 def polynomial(x: Tensor, coefficients: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return ``weight * (coefficients[0] + coefficients[1] * x + ...)`` at each pixel.
 

@@ -99,7 +99,7 @@ class Pictures:
         """Return planes (..., C, H, W) as the caller holds pictures."""
         kind = replace(self.kind, has_channels=self.kind.has_channels or self.channels > 1)
         planes = planes * kind.unit
-        return kind.pack(planes.numpy(force=True) if kind.device is None else planes.to(kind.device))
+        return kind.pack_tensor(planes)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import genimg_fast as gf
@@ -14,13 +14,13 @@ Shape = tuple[int, int]
 Bands = Mapping[Any, Any]  # the pyramid's keys -> (..., h, w) or (..., orientations, h, w)
 
 
-def _transform(pyramid: str, shape: Shape, height: Any, order: int) -> Any:
+def _transform(pyramid: str, shape: Sequence[int], height: Any, order: int) -> Any:
     if pyramid == "frequency":
         return gf.SteerablePyramidFreq(shape, height=height, order=order)
     return gf.SteerablePyramidSpace(shape, height=height, order=order, edge_type="circular")
 
 
-def max_height(pyramid: str, shape: Shape, order: int) -> int:
+def max_height(pyramid: str, shape: Sequence[int], order: int) -> int:
     """Return the largest number of scales of a pyramid of pictures of a shape.
 
     Raises:

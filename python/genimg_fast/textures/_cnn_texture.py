@@ -187,8 +187,7 @@ class _Exemplars:
 
     def packed(self, planes: torch.Tensor) -> Any:
         """Return planes (..., C, H, W) as the caller holds pictures."""
-        device = self._kind.device
-        return self._kind.pack(planes.numpy(force=True) if device is None else planes.to(device))
+        return self._kind.pack_tensor(planes)
 
 
 class _Synthesis:

@@ -122,7 +122,7 @@ def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> Join
     return JointStatistics(
         pixels=pixels,
         planes=autocorrelation(less, settings.width),
-        highpass=sums.power_sums(parts.highpass, 3)[..., 2] / _pixels(parts.highpass),
+        highpass=sums.power_means(parts.highpass, 3)[..., 2],
         reconstructions=[autocorrelation(one, settings.width) for one in parts.reconstructions],
         skewness=list(skewness.unbind(-1)),
         kurtosis=list(kurtosis.unbind(-1)),
@@ -135,7 +135,7 @@ def measure(planes: Tensor, pyramid: ComplexPyramid, settings: Settings) -> Join
 
 def autocorrelation(planes: Tensor, width: int) -> Tensor:
     """Return the means of the products of pixels and their neighbours, (..., w, w)."""
-    return sums.correlation(planes, planes, width // 2) / _pixels(planes)
+    return sums.correlation(planes, planes, width // 2) / (planes.shape[-2] * planes.shape[-1])
 
 
 def pixel_statistics(planes: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def moments(planes: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
     Constant planes have those of a normal law.
     """
-    means = torch.stack([sums.power_sums(one, 5) / _pixels(one) for one in planes], -2)
+    means = torch.stack([sums.power_means(one, 5) for one in planes], -2)
     variance, third, fourth = means[..., 2], means[..., 3], means[..., 4]
     varies = variance > LEAST_VARIANCE
     safe = torch.where(varies, variance, 1)
@@ -191,7 +191,3 @@ def neighbours(planes: Tensor, step: int) -> Tensor:
     """Return planes (G, P, H, W) and the same seen from four neighbours, (G, 5 P, H, W)."""
     shifts = ((0, 0), (0, step), (0, -step), (step, 0), (-step, 0))
     return torch.cat([planes.roll(shift, (-2, -1)) for shift in shifts], -3)
-
-
-def _pixels(planes: Tensor) -> int:
-    return planes.shape[-2] * planes.shape[-1]

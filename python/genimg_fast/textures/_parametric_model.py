@@ -14,8 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-import genimg_fast as gf
 from genimg_fast import _arguments as check
+from genimg_fast.textures._analysis import max_height
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
 from genimg_fast.textures._joint_statistics import LEAST_VARIANCE, JointStatistics, Settings, measure
 
@@ -64,7 +64,7 @@ class PortillaSimoncelli(nn.Module):
         self.spatial_corr_width = check.integer("spatial_corr_width", spatial_corr_width, 1, 33)
         check.choice("masks", masks, MASKS)
         self.masks = masks
-        most = gf.SteerablePyramidFreq(image_shape).num_scales
+        most = max_height("frequency", image_shape, self.n_orientations - 1)
         if self.n_scales > most:
             raise ValueError(f"n_scales must be at most {most} for image_shape {tuple(image_shape)}, got {n_scales}")
         self._pyramid = ComplexPyramid(image_shape, self.n_scales, self.n_orientations, self.masks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -124,6 +123,5 @@ def projected(projection: Projection, start: Tensor, watch: Watch, picture: Call
             if watch.measures:
                 is_close()
     except KeyboardInterrupt:
-        message = f"stopped by Ctrl-C after {done} of {watch.n_iter} iterations; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        watch.warn_stopped(done)
     return current

@@ -17,7 +17,7 @@ from torch import Tensor
 from genimg_fast import _arguments as check
 from genimg_fast import _optimization as descent
 from genimg_fast._noise import coloured_noise
-from genimg_fast._pictures import Kind, is_tensor, kind_of
+from genimg_fast._pictures import Kind, as_array, is_tensor, kind_of
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._edges import periodic_component
 from genimg_fast.textures._gradient_synthesis import Descent
@@ -204,9 +204,7 @@ class _Exemplars:
 
     def packed(self, pictures: Tensor) -> Any:
         """Return pictures (..., C, H, W) as the caller holds them."""
-        pictures = pictures * self.kind.unit
-        device = self.kind.device
-        return self.kind.pack(pictures.numpy(force=True) if device is None else pictures.to(device))
+        return self.kind.pack_tensor(pictures * self.kind.unit)
 
 
 def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:
@@ -252,7 +250,7 @@ def _canvas(
 def _mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
     if mask is None:
         return raised_cosine(shape)
-    array = mask.numpy(force=True) if is_tensor(mask) else np.asarray(mask)
+    array = as_array(mask)
     if array.shape != shape:
         raise ValueError(f"mask must have the result's size {shape}, got {array.shape}")
     array = array.astype(np.float64)

@@ -187,23 +187,19 @@ def with_moments(planes: Tensor, variance: Tensor | None, skewness: Tensor | Non
         planes: (..., H, W), of the mean 0.
         variance, skewness, kurtosis: (...), float64. None: left alone.
     """
-    now = _mean(sums.power_sums(planes, 3), planes)[..., 2]
+    now = sums.power_means(planes, 3)[..., 2]
     varies = now > 0
     inverse_deviation = torch.where(varies, torch.where(varies, now, 1).rsqrt(), 0)
     unit = _scaled(planes, inverse_deviation)
     for order, wanted in ((3, skewness), (4, kurtosis)):
         if wanted is not None:
-            moments = _mean(sums.power_sums(unit, 3 * order + 1 if order == 4 else 2 * order + 1), planes)
+            moments = sums.power_means(unit, order * (order - 1) + 1)
             unit = sums.polynomial(unit, _steps(moments, order, wanted))
     return _scaled(unit, (now if variance is None else variance).clamp_min(0).sqrt())
 
 
 def _scaled(planes: Tensor, factor: Tensor) -> Tensor:
     return sums.polynomial(planes, torch.stack([torch.zeros_like(factor), factor], -1))
-
-
-def _mean(total: Tensor, planes: Tensor) -> Tensor:
-    return total / math.prod(planes.shape[-2:])
 
 
 def _steps(moments: Tensor, order: int, wanted: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from genimg_fast import _arguments as check
-from genimg_fast._pictures import is_tensor
+from genimg_fast._pictures import as_array
 
 _STEPS = 4  # from one of two exemplars to the other
 
@@ -61,7 +61,7 @@ class Shares:
 
 
 def _checked_maps(weights: Any, n: int, shape: tuple[int, int]) -> np.ndarray:
-    arrays = [one.numpy(force=True) if is_tensor(one) else np.asarray(one) for one in weights]
+    arrays = [as_array(one) for one in weights]
     if len(arrays) != n:
         raise ValueError(f"weights must hold one map for each exemplar, which are {n}, got {len(arrays)}")
     for i, one in enumerate(arrays):

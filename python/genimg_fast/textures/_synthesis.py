@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -163,8 +162,7 @@ def run(synthesis: Synthesis, noise: Any, update: str, watch: Watch, picture: Ca
             if watch.measures:
                 is_close()
     except KeyboardInterrupt:
-        message = f"stopped by Ctrl-C after {done} of {watch.n_iter} iterations; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        watch.warn_stopped(done)
     return current
 
 

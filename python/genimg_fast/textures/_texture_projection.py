@@ -93,10 +93,9 @@ class TextureProjection:
         magnitudes, reals = sums.magnitudes_and_phases(bands, parents)
         if "magnitudes" in self._model.families:
             reals[:, : self._n] *= self._magnitude_ratio(magnitudes, scale)
-        others = around if parents is None else None
-        if "phases" not in self._model.families or (parents is None and others is None):
+        if "phases" not in self._model.families or (parents is None and around is None):
             return reals[:, : self._n]
-        reals = reals if others is None else torch.cat([reals, others], 1)
+        reals = reals if around is None else torch.cat([reals, around], 1)
         target = self._target.phases[scale][:, : self._n]
         if self._has_colours:
             return onto.with_products(reals, _products(reals), target)
@@ -127,7 +126,7 @@ class TextureProjection:
         """Return the highpass residual with a variance that is not larger than asked for."""
         if not {"autocorrelation", "magnitudes", "phases"} & set(self._model.families):
             return highpass
-        variance = _mean_square(highpass)
+        variance = sums.power_means(highpass, 3)[..., 2]
         return onto.with_moments(highpass, torch.minimum(variance, self._target.highpass), None, None)
 
     def _with_principal_marginals(self, planes: Tensor) -> Tensor:
@@ -169,10 +168,6 @@ def _products(planes: Tensor) -> Tensor:
     """Return the means of the products of planes (G, n, H, W), (G, n, n), float64."""
     # One by one: sums over the pixels are cut into parts that depend on the size of the batch.
     return torch.cat([gf.gram_matrix(one[None]) for one in planes]).double()
-
-
-def _mean_square(planes: Tensor) -> Tensor:
-    return sums.power_sums(planes, 3)[..., 2] / (planes.shape[-2] * planes.shape[-1])
 
 
 def _gathered(around: Tensor, step: int) -> Tensor:

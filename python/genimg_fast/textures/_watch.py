@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -53,6 +54,11 @@ class Watch:
     def __exit__(self, *_: Any) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def warn_stopped(self, done: int) -> None:
+        """Tell the caller of the caller's caller that Ctrl-C ended the synthesis."""
+        message = f"stopped by Ctrl-C after {done} of {self.n_iter} iterations; this is the picture so far"
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
 
     def report(self, step: Watched) -> bool:
         """Tell the user and the caller; return whether the synthesis is within the tolerance."""
