@@ -17,6 +17,7 @@ from .common import interleaved
 
 FAMILY = "gram"
 SHAPES = ((64, 512), (128, 256), (256, 128), (512, 64), (512, 32))
+FEW = (12, 256)  # channels that are multiplied where they lie
 
 
 def run(quick: bool, threads: int) -> list[dict[str, Any]]:
@@ -25,6 +26,7 @@ def run(quick: bool, threads: int) -> list[dict[str, Any]]:
     shapes = SHAPES[1:3] if quick else SHAPES
     rows = [row for shape in shapes for row in (_matrix(*shape, seconds), _loss(*shape, seconds))]
     rows += [_bfloat(*shape, seconds) for shape in shapes]
+    rows.append(_matrix(*FEW, seconds))
     return rows if threads > 1 else [*rows, _call(seconds)]
 
 

@@ -122,6 +122,13 @@ struct Sums {
   double total = 0;
 };
 
+template <typename T>
+void write_losses(const Losses& losses, int64_t b, const Output<T>& to) {
+  if (to.sums == nullptr) return;
+  to.sums[2 * b] = static_cast<T>(losses.squares);
+  to.sums[2 * b + 1] = static_cast<T>(losses.absolutes);
+}
+
 // Rows are the channels of x, columns those of y; without y, columns up to the row's panel are all that is needed.
 //
 // The work is cut into jobs by the shape alone, so that the bits of the result depend on nothing else: parts of the
@@ -294,14 +301,12 @@ class Product {
   }
 
   void write_sums(int64_t b, const Losses* losses, const Output<T>& to) const {
-    if (to.sums == nullptr) return;
     Losses total{};
     for (int64_t row = 0; row < rows_; ++row) {
       total.squares += losses[row].squares;
       total.absolutes += losses[row].absolutes;
     }
-    to.sums[2 * b] = static_cast<T>(total.squares);
-    to.sums[2 * b + 1] = static_cast<T>(total.absolutes);
+    write_losses(total, b, to);
   }
 
   const Features<S>& x_;
@@ -309,6 +314,71 @@ class Product {
   const PixelFactors<T>& factors_;
   bool center_, pairs_;
   int64_t rows_, columns_, run_, runs_, parts_, stripes_;
+};
+
+// Whether channels are so few that a panel is too wide for them, and can be multiplied where they lie.
+template <typename S>
+bool are_planes(const Features<S>& x) {
+  constexpr int64_t kLeastColumns = 128;  // of rows that do not follow each other
+  return x.shape.channels <= kPanel && x.strides[3] == 1 && (is_flat(x) || x.shape.columns >= kLeastColumns);
+}
+
+template <typename T>
+Planes<const T> planes_at(const Features<T>& x, int64_t b, int64_t row, int64_t column) {
+  return {x.data + b * x.strides[0] + row * x.strides[2] + column, x.strides[1], x.shape.channels};
+}
+
+// The product of such channels. Parts are cut by the size of a map alone, so that its bits do not depend on the batch.
+template <typename T>
+class PlaneProduct {
+ public:
+  PlaneProduct(const Features<T>& x, const Features<T>* y)
+      : x_(x), y_(y == nullptr ? x : *y), symmetric_(y == nullptr) {}
+
+  void run(double scale, const Output<T>& out, const Executor& executor) const {
+    const int64_t batch = x_.shape.batch, parts = std::max<int64_t>(1, x_.shape.pixels() / kPartPixels);
+    Scratch<double> sums(batch * parts * kSums);
+    std::fill_n(sums.get(), batch * parts * kSums, 0.0);
+    parallel_for(executor, 0, batch * parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t job = begin; job < end; ++job) add_part(job / parts, job % parts, parts, sums.get() + job * kSums);
+    });
+    for (int64_t b = 0; b < batch; ++b) {
+      double* const total = sums.get() + b * parts * kSums;
+      for (int64_t i = kSums; i < parts * kSums; ++i) total[i % kSums] += total[i];
+      write(b, total, scale, out);
+    }
+  }
+
+ private:
+  static constexpr int64_t kPartPixels = 16384;  // about 10 us
+  static constexpr int64_t kSums = kPanel * kPanel;
+
+  void add_part(int64_t b, int64_t part, int64_t parts, double* sums) const {
+    const int64_t pixels = x_.shape.pixels(), columns = is_flat(x_) && is_flat(y_) ? pixels : x_.shape.columns;
+    const int64_t end = pixels * (part + 1) / parts;
+    for (int64_t p = pixels * part / parts; p < end;) {
+      const int64_t row = p / columns, column = p % columns, count = std::min(end - p, columns - column);
+      kernels<T>().add_plane_products(planes_at(x_, b, row, column), planes_at(y_, b, row, column), count, symmetric_,
+                                      sums);
+      p += count;
+    }
+  }
+
+  void write(int64_t b, double* sums, double scale, const Output<T>& to) const {
+    const int64_t rows = x_.shape.channels, columns = y_.shape.channels, size = rows * columns;
+    if (symmetric_)
+      for (int64_t i = 0; i < rows; ++i)
+        for (int64_t j = 0; j < i; ++j) sums[i * kPanel + j] = sums[j * kPanel + i];
+    const T* const target = to.target == nullptr ? nullptr : to.target + (to.is_target_batched ? b * size : 0);
+    Losses losses{};
+    kernels<T>().write({sums, kPanel, rows, columns, nullptr, nullptr, 0, scale, to.gram + b * size, nullptr, target,
+                        nullptr, columns},
+                       losses);
+    write_losses(losses, b, to);
+  }
+
+  const Features<T>&x_, &y_;
+  bool symmetric_;
 };
 
 // The means of the channels of map b, weighted by the squares of the factors: `means` has whole panels.
@@ -434,18 +504,43 @@ class Application {
   bool has_factors_;
 };
 
+// The same of few channels, by matrices of few rows.
+template <typename T>
+void multiply_planes(const T* matrix, int64_t rows, const Features<T>& x, double scale, T* out,
+                     const Executor& executor) {
+  constexpr int64_t kPixels = 8192;  // a job's
+  const int64_t stretches = is_flat(x) ? 1 : x.shape.rows, length = x.shape.pixels() / stretches;
+  const int64_t blocks = (length + kPixels - 1) / kPixels, size = rows * x.shape.channels;
+  parallel_for(executor, 0, x.shape.batch * stretches * blocks, 1, [&](int64_t begin, int64_t end) {
+    T scaled[kPanel * kPanel];
+    for (int64_t job = begin; job < end; ++job) {
+      const int64_t b = job / blocks / stretches, stretch = job / blocks % stretches, first = job % blocks * kPixels;
+      for (int64_t i = 0; i < size; ++i) scaled[i] = static_cast<T>(scale * matrix[b * size + i]);
+      T* const to = out + b * rows * x.shape.pixels() + stretch * length + first;
+      kernels<T>().multiply_planes(scaled, planes_at(x, b, stretch, first), std::min(kPixels, length - first),
+                                   {to, x.shape.pixels(), rows});
+    }
+  });
+}
+
 }  // namespace
 
 template <typename S, typename T>
 void product(const Features<S>& x, const Features<S>* y, const PixelFactors<T>& factors, bool center, double scale,
              const Output<T>& out, const Executor& executor) {
-  if (x.shape.batch > 0) Product<S, T>(x, y, factors, center).run(scale, out, executor);
+  if (x.shape.batch == 0) return;
+  if constexpr (std::is_same_v<S, T>)
+    if (!center && factors.data == nullptr && are_planes(x) && (y == nullptr || are_planes(*y)))
+      return PlaneProduct<T>(x, y).run(scale, out, executor);
+  Product<S, T>(x, y, factors, center).run(scale, out, executor);
 }
 
 template <typename T>
 void apply(const T* matrix, int64_t matrix_rows, const Features<T>& x, const PixelFactors<T>& factors, bool center,
            bool rectified, double scale, T* out, const Executor& executor) {
   if (x.shape.pixels() == 0 || x.shape.channels == 0) return;
+  if (factors.data == nullptr && !center && !rectified && matrix_rows <= kPanel && are_planes(x))
+    return multiply_planes(matrix, matrix_rows, x, scale, out, executor);
   Application<T>(matrix, matrix_rows, x, factors, center, rectified, scale, executor).run(out, executor);
 }
 

@@ -3,7 +3,7 @@
 //
 // Feature maps are given with strides of any kind: channels first or last, a part of a larger map, a shifted one.
 // Products are summed over fixed runs of pixels in T, and the runs in double; the results are the same bits for any
-// executor.
+// executor, and those of at most 16 channels whose pixels lie one after another for any batch.
 #pragma once
 
 #include <cstdint>

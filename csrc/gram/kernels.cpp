@@ -158,6 +158,92 @@ void add_products(const typename Factor::Element* row_panel, const Panels<typena
                           sums + r * stride + whole, stride);
 }
 
+// ---- products of planes
+
+constexpr int kPlanes = 4;                                     // of the columns, one vector each
+constexpr int kPlaneRows = GENIMG_VECTOR_BYTES == 64 ? 4 : 2;  // as many sums as leave registers for the columns
+constexpr int kPlaneTiles = kPanel / kPlaneRows * (kPanel / kPlanes);
+
+template <typename T>
+struct PlaneTile {
+  using V = typename Vector<T>::type;
+
+  const T *rows[kPlaneRows], *columns[kPlanes];
+
+  // Past the last plane stands the last one again, of which nothing is kept.
+  PlaneTile(const Planes<const T>& r, int64_t row, const Planes<const T>& c, int64_t column) {
+    for (int i = 0; i < kPlaneRows; ++i) rows[i] = r.data + (row + i < r.count ? row + i : r.count - 1) * r.stride;
+    for (int j = 0; j < kPlanes; ++j)
+      columns[j] = c.data + (column + j < c.count ? column + j : c.count - 1) * c.stride;
+  }
+};
+
+template <typename V, typename T>
+GENIMG_HD V load_first(const T* from, int64_t count) {
+  T values[sizeof(V) / sizeof(T)] = {};
+  for (int64_t i = 0; i < count; ++i) values[i] = from[i];
+  return load<V>(values);
+}
+
+template <typename T, typename Load>
+GENIMG_HD void add_pixels(const PlaneTile<T>& tile, const Load& load_from,
+                          typename Vector<T>::type (&sums)[kPlaneRows][kPlanes]) {
+  typename Vector<T>::type c[kPlanes];
+#pragma GCC unroll 4
+  for (int j = 0; j < kPlanes; ++j) c[j] = load_from(tile.columns[j]);
+#pragma GCC unroll 4
+  for (int i = 0; i < kPlaneRows; ++i) {
+    const typename Vector<T>::type r = load_from(tile.rows[i]);
+#pragma GCC unroll 4
+    for (int j = 0; j < kPlanes; ++j) sums[i][j] += r * c[j];
+  }
+}
+
+// Adds the products of the pixels [begin, end) to the totals, in twice the lanes as double.
+template <typename T>
+void add_run(const PlaneTile<T>& tile, int64_t begin, int64_t end, double* totals) {
+  using V = typename Vector<T>::type;
+  constexpr int n = Vector<T>::lanes;
+  V sums[kPlaneRows][kPlanes] = {};
+  int64_t p = begin;
+  for (; p + n <= end; p += n) add_pixels(tile, [p](const T* plane) { return load<V>(plane + p); }, sums);
+  if (p < end) add_pixels(tile, [p, end](const T* plane) { return load_first<V>(plane + p, end - p); }, sums);
+#pragma GCC unroll 4
+  for (int i = 0; i < kPlaneRows; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < kPlanes; ++j) add_as_double(totals + (i * kPlanes + j) * n, sums[i][j]);
+}
+
+template <typename Function>
+GENIMG_HD void for_each_tile(int64_t rows, int64_t columns, bool symmetric, const Function& function) {
+  for (int64_t row = 0; row < rows; row += kPlaneRows)
+    for (int64_t column = symmetric ? row / kPlanes * kPlanes : 0; column < columns; column += kPlanes)
+      function(row, column);
+}
+
+template <typename T>
+void add_plane_products(const Planes<const T>& rows, const Planes<const T>& columns, int64_t pixels, bool symmetric,
+                        double* sums) {
+  constexpr int n = Vector<T>::lanes;
+  constexpr int64_t kRun = 4096 / sizeof(T);  // of all planes together, in the second cache
+  constexpr int kTotals = kPlaneRows * kPlanes * n;
+  double totals[kPlaneTiles * kTotals] = {};
+  for (int64_t begin = 0; begin < pixels; begin += kRun) {
+    double* to = totals;
+    for_each_tile(rows.count, columns.count, symmetric, [&](int64_t row, int64_t column) {
+      const PlaneTile<T> tile(rows, row, columns, column);
+      add_run(tile, begin, begin + kRun < pixels ? begin + kRun : pixels, to);
+      to += kTotals;
+    });
+  }
+  const double* from = totals;
+  for_each_tile(rows.count, columns.count, symmetric, [&](int64_t row, int64_t column) {
+    for (int i = 0; i < kPlaneRows; ++i)
+      for (int j = 0; j < kPlanes; ++j)
+        for (int l = 0; l < n; ++l, ++from) sums[(row + i) * kPanel + column + j] += *from;
+  });
+}
+
 template <typename T>
 void add_steps(const T* panel, int64_t steps, const T* step_factors, double* sums) {
   T totals[kPanel] = {};
@@ -241,6 +327,57 @@ void multiply(const T* rows, const Panels<T>& panels, const Tile<T>& tile) {
     multiply_tile<T, 1>(rows, panels.data + whole / kPanel * panels.stride, panels.stride, panels.steps, tile, whole);
 }
 
+// out[r] = the sum of matrix[r][c] x[c] for kPlaneRows rows at most. Past the last row stands the last one again.
+template <typename T, int vectors>
+GENIMG_HD void multiply_rows(const T* matrix, int64_t columns, const T* x, int64_t rows, T* out, int64_t stride) {
+  using V = typename Vector<T>::type;
+  constexpr int n = Vector<T>::lanes;
+  const T* row[kPlaneRows];
+  for (int i = 0; i < kPlaneRows; ++i) row[i] = matrix + (i < rows ? i : rows - 1) * columns;
+  V acc[kPlaneRows][vectors] = {};
+  for (int64_t c = 0; c < columns; ++c)
+#pragma GCC unroll 4
+    for (int i = 0; i < kPlaneRows; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) acc[i][v] += row[i][c] * load<V>(x + (c * vectors + v) * n);
+  for (int i = 0; i < kPlaneRows && i < rows; ++i)
+    for (int v = 0; v < vectors; ++v) store(out + i * stride + v * n, acc[i][v]);
+}
+
+template <typename T>
+void multiply_planes(const T* matrix, const Planes<const T>& x, int64_t pixels, const Planes<T>& out) {
+  constexpr int64_t kBlock = kPlanes * Vector<T>::lanes, kRun = 1024 / sizeof(T);
+  // Planes are often as far apart as evicts each other from the first cache: a run of each is copied. [block][channel]
+  T from[kPanel * kRun], to[kPlaneRows * kBlock];
+  for (int64_t p = 0; p < pixels; p += kRun) {
+    const int64_t count = pixels - p < kRun ? pixels - p : kRun;
+    for (int64_t c = 0; c < x.count; ++c) {
+      const T* const plane = x.data + c * x.stride + p;
+      for (int64_t l = 0; l < count; l += kBlock) {
+        T* const at = from + l * x.count + c * kBlock;
+        if (l + kBlock <= count)
+          __builtin_memcpy(at, plane + l, sizeof(T) * kBlock);
+        else
+          for (int64_t i = 0; i < kBlock; ++i) at[i] = l + i < count ? plane[l + i] : T(0);
+      }
+    }
+    for (int64_t r = 0; r < out.count; r += kPlaneRows) {
+      const int64_t rows = out.count - r < kPlaneRows ? out.count - r : kPlaneRows;
+      for (int64_t l = 0; l < count; l += kBlock) {
+        const T *const row = matrix + r * x.count, *const block = from + l * x.count;
+        T* const at = out.data + r * out.stride + p + l;
+        if (l + kBlock <= count) {
+          multiply_rows<T, kPlanes>(row, x.count, block, rows, at, out.stride);
+          continue;
+        }
+        multiply_rows<T, kPlanes>(row, x.count, block, rows, to, kBlock);
+        for (int64_t i = 0; i < rows; ++i)
+          for (int64_t j = 0; j < count - l; ++j) at[i * out.stride + j] = to[i * kBlock + j];
+      }
+    }
+  }
+}
+
 // ---- pairs of bfloat16
 
 #if defined(__AVX512BF16__)
@@ -283,9 +420,18 @@ void pack_pairs(const Strip<BFloat>& strip, uint32_t* panel) {
 
 template <typename T>
 constexpr Kernels<T> table() {
-  Kernels<T> kernels = {&pack<T, T>,   &pack<Half, T>, &pack<BFloat, T>, &add_products<Numbers<T>>,
-                        &add_steps<T>, &write<T>,      &multiply<T>,     kRows,
-                        nullptr,       nullptr};
+  Kernels<T> kernels = {&pack<T, T>,
+                        &pack<Half, T>,
+                        &pack<BFloat, T>,
+                        &add_products<Numbers<T>>,
+                        &add_plane_products<T>,
+                        &add_steps<T>,
+                        &write<T>,
+                        &multiply<T>,
+                        kRows,
+                        &multiply_planes<T>,
+                        nullptr,
+                        nullptr};
 #if defined(__AVX512BF16__)
   kernels.pack_pairs = &pack_pairs;
   kernels.add_pair_products = &add_products<BFloatPairs>;

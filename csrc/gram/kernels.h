@@ -4,6 +4,9 @@
 // come from. A product of two panels sums over their steps, so that vectors run along lanes and no sum over the lanes
 // of a vector is ever needed. For the Gram matrix lanes are channels and steps are pixels; for its derivative lanes are
 // pixels and steps are channels.
+//
+// Few channels would leave most lanes of a panel empty. Where their pixels lie one after another they are multiplied
+// where they are: lanes are pixels, and the lanes of each sum are added up once, at the end (Planes).
 #pragma once
 
 #include <stdint.h>
@@ -30,6 +33,14 @@ struct Weighting {
   const T* step_offsets = nullptr;
   const T* lane_factors = nullptr;
   const T* step_factors = nullptr;
+};
+
+// Channels, at most kPanel, whose pixels lie one after another.
+template <typename T>
+struct Planes {
+  T* data;
+  int64_t stride;  // from one to the next
+  int64_t count;
 };
 
 // Panels that follow each other.
@@ -81,6 +92,10 @@ struct Kernels {
   Pack<BFloat> pack_bfloat;
   // sums[r * stride + l] += sum over steps of row_panel[s][r] panels[s][l], for the kPanel lanes r and all l.
   void (*add_products)(const T* row_panel, const Panels<T>& panels, double* sums, int64_t stride);
+  // sums[r * kPanel + c] += sum over the pixels of rows[r] columns[c]. Symmetric: both are the same, and only sums with
+  // c >= r are wanted.
+  void (*add_plane_products)(const Planes<const T>& rows, const Planes<const T>& columns, int64_t pixels,
+                             bool symmetric, double* sums);
   // sums[l] += sum over steps of panel[s][l] step_factors[s] (null: 1)
   void (*add_steps)(const T* panel, int64_t steps, const T* step_factors, double* sums);
   // gram = scale * (products, centred) - target; adds to the losses where there is a target.
@@ -88,6 +103,8 @@ struct Kernels {
   // tile = sum over steps of rows[s][r] panels[s][l]; rows: group_rows numbers at each step.
   void (*multiply)(const T* rows, const Panels<T>& panels, const Tile<T>& tile);
   int group_rows;
+  // out[r] = sum of matrix[r][c] x[c], at each pixel.
+  void (*multiply_planes)(const T* matrix, const Planes<const T>& x, int64_t pixels, const Planes<T>& out);
   // Two steps of bfloat16 as one number, and their products; null where the processor has no instruction for it.
   void (*pack_pairs)(const Strip<BFloat>& strip, uint32_t* panel);
   void (*add_pair_products)(const uint32_t* row_panel, const Panels<uint32_t>& panels, double* sums, int64_t stride);

@@ -193,6 +193,51 @@ def test_symmetric_and_same_bits_for_any_number_of_threads():
     assert all(torch.equal(gradients[0], g) for g in gradients)
 
 
+FEW = [1, 2, 3, 4, 5, 8, 12, 15, 16, 17]  # channels of which planes are multiplied where they lie, and one more
+PARTS = [  # of maps: flat, with rows that are far enough apart to be taken one by one, and that are not
+    lambda x: x,
+    lambda x: x[..., 2:-1, 3:-7],
+    lambda x: x[..., :40],
+    lambda x: x[..., ::2],
+    lambda x: x[:, ::2],
+]
+
+
+@pytest.mark.parametrize("channels", FEW)
+@pytest.mark.parametrize("part", range(len(PARTS)))
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.float64, 1e-13)])
+def test_few_channels(make, channels, part, dtype, tolerance):
+    x = PARTS[part](make((2, 2 * channels if part == 4 else channels, 67, 193), dtype))
+    y = PARTS[part](make((2, 14 if part == 4 else 7, 67, 193), dtype, 1))
+    assert_near(
+        gf.gram_matrix(x, normalization="none"), torch.einsum("bihw,bjhw->bij", x.double(), x.double()), tolerance
+    )
+    product = _torch.ops().gram_product(x, y, None, False, 0.5, False)
+    assert_near(product, torch.einsum("bihw,bjhw->bij", x.double(), y.double()) / 2, tolerance)
+    for rows in (1, 4, 7, 16, 18):
+        matrix = make((2, rows, channels), dtype, 2)
+        applied = _torch.ops().gram_apply(matrix, x, None, False, False, 0.5, False)
+        assert_near(applied, torch.einsum("bij,bjhw->bihw", matrix.double(), x.double()) / 2, tolerance)
+
+
+@pytest.mark.parametrize("channels", [3, 16])
+def test_few_channels_give_the_same_bits_for_any_batch_and_number_of_threads(channels):
+    x = features((5, channels, 131, 257))
+    matrix = features((5, channels, channels), seed=1)
+
+    def results(x, matrix):
+        return gf.gram_matrix(x), _torch.ops().gram_apply(matrix, x, None, False, False, 0.5, False)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    together = results(x, matrix)
+    torch.set_num_threads(3)
+    for i in range(5):
+        for alone, whole in zip(results(x[i : i + 1], matrix[i : i + 1]), together, strict=True):
+            assert torch.equal(alone[0], whole[i])
+    torch.set_num_threads(before)
+
+
 OPTIONS = [
     {},
     {"center": True},
