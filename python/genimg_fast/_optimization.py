@@ -72,7 +72,8 @@ class DescentStep:
         iteration: Evaluations of this picture so far, over all sizes.
         n_iter: As many as there will be at most.
         loss: Its loss.
-        losses: The parts of the loss by name, such as layers; weighted.
+        losses: What it is made of by name: the weighted parts of the loss, such as layers; of Portilla and Simoncelli's
+            statistics the squares of the families' relative errors.
         picture: Call it for the picture, in the caller's kind.
     """
 

@@ -17,7 +17,7 @@ from genimg_fast.textures._texture import Model, Texture, texture_of
 class Descent:
     """What a descent asks about its pictures: item i is of the place i modulo their number.
 
-    The loss is the sum of the families' mean squared relative errors (`Texture.squared_errors`).
+    The loss is `Texture.loss`; its parts are the families' squared relative errors.
 
     Args:
         pictures: The exemplars (C, H, W) of each place of a batch.
@@ -54,9 +54,8 @@ class Descent:
         pyramid = model.pyramid(size)
 
         def loss(picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            errors = texture.squared_errors(kept(picture), model, pyramid)
-            parts = {family: error[0] for family, error in errors.items()}
-            return torch.stack(list(parts.values())).sum(), parts
+            value, errors = texture.loss(kept(picture), model, pyramid)
+            return value[0], {family: error[0] for family, error in errors.items()}
 
         return by_autograd(loss)
 

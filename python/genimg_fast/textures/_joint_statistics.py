@@ -93,14 +93,86 @@ class JointStatistics:
 
         return {family: torch.stack([error(name) for name in names]).mean(0) for family, names in FAMILIES.items()}
 
+    def normalised(self, target: JointStatistics) -> dict[str, Tensor]:
+        """Return the values of each of `FAMILIES` in units in which they compare; (G, m), float64, differentiable.
+
+        Products are correlation coefficients; standard deviations, and means of magnitudes, are relative to the
+        target's standard deviations; moments are their own. All scales count alike: errors of the finest are not lost
+        beside the variance of the coarsest, nor those of shapes beside those of amplitudes.
+        """
+
+        def values(name: str) -> list[Tensor]:
+            own, wanted = self._parts(name), target._parts(name)
+            if name == "pixels":
+                return [in_deviations(a, b) for a, b in zip(own, wanted, strict=True)]
+            if name == "highpass":
+                return [_relative(root(a), b) for a, b in zip(own, wanted, strict=True)]
+            if name == "magnitude_means":
+                variances = [middle(one) for one in target.magnitude_correlations]
+                return [_relative(a, b) for a, b in zip(own, variances, strict=True)]
+            if name in ("magnitudes", "phases"):
+                return self._of_subbands(name, [_correlations(one) for one in own])
+            if name in ("skewness", "kurtosis"):
+                return own
+            pairs = [(a, middle(a), middle(b)) for a, b in zip(own, wanted, strict=True)]
+            deviations = [_relative(root(variance), of) for _, variance, of in pairs]
+            return deviations + [ratio(a, variance[..., None, None]) for a, variance, _ in pairs]
+
+        return {
+            family: torch.cat([one.double().flatten(1) for name in names for one in values(name)], -1)
+            for family, names in FAMILIES.items()
+        }
+
+    def _parts(self, name: str) -> list[Tensor]:
+        """Return a statistic of each scale."""
+        parts = getattr(self, name)
+        return [parts] if isinstance(parts, Tensor) else parts
+
     def _own(self, name: str) -> list[Tensor]:
         """Return a statistic of each scale, without what only its parents have to do with."""
-        parts = getattr(self, name)
-        parts = [parts] if isinstance(parts, Tensor) else parts
+        return self._of_subbands(name, self._parts(name))
+
+    def _of_subbands(self, name: str, parts: list[Tensor]) -> list[Tensor]:
         n = self.magnitude_means[0].shape[-1]
         if name == "magnitudes":
             return [one[:, :n] for one in parts]
         return [one[:, :n, n:] for one in parts] if name == "phases" else parts
+
+
+def in_deviations(pixels: Tensor, target: Tensor) -> Tensor:
+    """Return `PIXELS` (..., 6) in units of the target's standard deviation, or their own where that is 0."""
+    variance = torch.where(target[..., 1:2] > 0, target[..., 1:2], 1)
+    deviation, one = variance.sqrt(), torch.ones_like(variance)
+    return pixels / torch.cat([deviation, variance, one, one, deviation, deviation], -1)
+
+
+def middle(correlation: Tensor) -> Tensor:
+    """Return the variance (...) that an autocorrelation (..., w, w) holds."""
+    radius = correlation.shape[-1] // 2
+    return correlation[..., radius, radius]
+
+
+def ratio(x: Tensor, y: Tensor) -> Tensor:
+    """Return x / y for y >= 0, and 0 where y is."""
+    exists = y > LEAST_VARIANCE
+    return torch.where(exists, x / torch.where(exists, y, 1), 0)
+
+
+def root(x: Tensor) -> Tensor:
+    """Return the square root; its gradient at 0 is 0."""
+    exists = x > LEAST_VARIANCE
+    return torch.where(exists, torch.where(exists, x, 1).sqrt(), 0)
+
+
+def _relative(deviation: Tensor, variance: Tensor) -> Tensor:
+    """Return a standard deviation in units of that of a variance, or as it is where that is 0."""
+    return deviation / torch.where(variance > LEAST_VARIANCE, variance, 1).sqrt()
+
+
+def _correlations(products: Tensor) -> Tensor:
+    """Return the correlation coefficients of products (G, n, n)."""
+    variances = products.diagonal(0, -2, -1)
+    return ratio(products, root(variances[..., :, None] * variances[..., None, :]))
 
 
 class Settings(NamedTuple):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from genimg_fast import _arguments as check
 from genimg_fast.textures._analysis import max_height
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
-from genimg_fast.textures._joint_statistics import LEAST_VARIANCE, JointStatistics, Settings, measure
+from genimg_fast.textures._joint_statistics import JointStatistics, Settings, measure, ratio, root
 
 Scale = int | str
 
@@ -227,13 +227,13 @@ class PortillaSimoncelli(nn.Module):
         cousins = _last([one[:, None, :k, :k] for one in t.magnitudes])
         values: OrderedDict[str, Tensor] = OrderedDict()
         values["pixel_statistics"] = self._pixels(t)
-        values["auto_correlation_magnitude"] = _ratio(magnitude, variance[:, :, None, None])
+        values["auto_correlation_magnitude"] = ratio(magnitude, variance[:, :, None, None])
         values["skew_reconstructed"] = skewness
         values["kurtosis_reconstructed"] = kurtosis
-        values["auto_correlation_reconstructed"] = _ratio(low, low_variance[:, :, None, None])
-        values["std_reconstructed"] = _root(low_variance) * low_variance.new_tensor(gains)
+        values["auto_correlation_reconstructed"] = ratio(low, low_variance[:, :, None, None])
+        values["std_reconstructed"] = root(low_variance) * low_variance.new_tensor(gains)
         values["cross_orientation_correlation_magnitude"] = _normalised(cousins, variance, variance)
-        values["magnitude_std"] = _root(variance) * variance.new_tensor(gains[:-1])
+        values["magnitude_std"] = root(variance) * variance.new_tensor(gains[:-1])
         if self.n_scales > 1:
             magnitudes, phases = (_last(one[first])[:, None] for one in (t.magnitudes, t.phases))
             values["cross_scale_correlation_magnitude"] = _normalised(
@@ -330,21 +330,9 @@ def _diagonal(matrices: Tensor) -> Tensor:
     return matrices.diagonal(0, 2, 3).movedim(-1, 2)
 
 
-def _ratio(x: Tensor, y: Tensor) -> Tensor:
-    """Return x / y for y >= 0, and 0 where y is."""
-    exists = y > LEAST_VARIANCE
-    return torch.where(exists, x / torch.where(exists, y, 1), 0)
-
-
-def _root(x: Tensor) -> Tensor:
-    """Return the square root; its gradient at 0 is 0."""
-    exists = x > LEAST_VARIANCE
-    return torch.where(exists, torch.where(exists, x, 1).sqrt(), 0)
-
-
 def _normalised(covariance: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return correlations (G, 1, n, m, scales) from the variances (G, 1, n, scales) and (G, 1, m, scales)."""
-    return _ratio(covariance, _root(rows[:, :, :, None] * columns[:, :, None]))
+    return ratio(covariance, root(rows[:, :, :, None] * columns[:, :, None]))
 
 
 def _scale_of_each(shape: tuple[int, ...], scales: Sequence[Scale]) -> list[Scale]:

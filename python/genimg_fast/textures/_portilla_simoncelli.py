@@ -74,9 +74,9 @@ def portilla_simoncelli(
         n_orientations: Number of orientations, 1 to 16.
         spatial_corr_width: Width of the neighbourhood of the autocorrelations in pixels of each scale, 1 to 33; less at
             scales that cannot hold twice as much.
-        method: "projection": the published iteration. "gradient": descent from noise on the sum over the families of
-            their mean squared relative errors, coarse to fine. "polished": projection, then `n_polish` evaluations of
-            descent at the full size.
+        method: "projection": the published iteration. "gradient": descent from noise, coarse to fine, on the mean
+            squared difference of all statistics, as correlation coefficients and relative amplitudes. "polished":
+            projection, then `n_polish` evaluations of descent at the full size.
         leave_out: Names of families that are not imposed: "marginals" (moments and range of pixels and of what is
             reconstructed), "autocorrelation" (of the reconstructions), "magnitudes" (all their means and correlations),
             "phases" (real parts with the next coarser scale). At least one is left.
@@ -101,7 +101,7 @@ def portilla_simoncelli(
         device: Where to compute, such as "cuda". None: where the exemplar is.
         progress: Show a progress bar with the families' relative errors, where standard error is a terminal.
         callback: Called before the first iteration and after each with a `ParametricStep`, or in a descent after each
-            evaluation with a `DescentStep`.
+            evaluation with a `DescentStep`, whose ``losses`` are the squares of the families' relative errors.
 
     Returns:
         The texture, of the kind, dtype and device of the exemplar: (h, w), (h, w, C) or (..., C, h, w), after a first

@@ -13,7 +13,7 @@ from torch import Tensor
 import genimg_fast as gf
 from genimg_fast import _statistics_torch as sums
 from genimg_fast.textures import _projections as onto
-from genimg_fast.textures._joint_statistics import neighbours
+from genimg_fast.textures._joint_statistics import middle, neighbours
 from genimg_fast.textures._texture import NEIGHBOUR_STEP, Model, Texture
 from genimg_fast.textures._transforms import Shape, enlarged, inverse, reduced, spectrum
 
@@ -35,7 +35,6 @@ class TextureProjection:
     def __init__(self, texture: Texture, model: Model, shape: Shape, smallest: Shape) -> None:
         self._texture, self._target, self._model = texture, texture.joint, model
         self._pyramid = pyramid = model.pyramid(shape)
-        self._has_colours = texture.pixels.shape[1] > 1
         target = self._target
         self._n = target.magnitude_means[0].shape[-1]
         sizes = zip(pyramid.sizes, model.pyramid(smallest).sizes, strict=True)
@@ -43,7 +42,7 @@ class TextureProjection:
         self._reconstructions = [_centre(one, r) for one, r in zip(target.reconstructions, radii, strict=True)]
         self._magnitudes = [_centre(one, r) for one, r in zip(target.magnitude_correlations, radii, strict=False)]
         self._planes = _centre(target.planes, radii[0])
-        variances = [_middle(one) for one in target.reconstructions]
+        variances = [middle(one) for one in target.reconstructions]
         self._varies = [(one > _LEAST_VARIANCE)[..., None, None] for one in variances]
         self._all_vary = [bool(one.all()) for one in self._varies]
 
@@ -55,7 +54,7 @@ class TextureProjection:
     def __call__(self, picture: Tensor) -> Tensor:
         colours = self._texture.colours
         planes = self._projected(colours.principal(picture))
-        if self._has_colours:
+        if self._texture.has_colours:
             planes = self._with_principal_marginals(planes)
         return self._with_pixels(colours.picture(planes))
 
@@ -75,7 +74,7 @@ class TextureProjection:
 
     def _lowpass(self, lowpass: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the coarsest reconstruction and, with colours, the lowpass residual around each coarsest pixel."""
-        if not self._has_colours or "phases" not in self._model.families:
+        if not self._texture.has_colours or "phases" not in self._model.families:
             return self._pyramid.lowpass_again(lowpass), None
         size, finer = self._pyramid.sizes[-1], self._pyramid.sizes[-2]
 
@@ -97,7 +96,7 @@ class TextureProjection:
             return reals[:, : self._n]
         reals = reals if around is None else torch.cat([reals, around], 1)
         target = self._target.phases[scale][:, : self._n]
-        if self._has_colours:
+        if self._texture.has_colours:
             return onto.with_products(reals, _products(reals), target)
         return onto.with_each_products(reals, _products(reals), target[..., self._n :])
 
@@ -119,15 +118,14 @@ class TextureProjection:
             y = onto.with_moments(y, None, self._target.skewness[scale], self._target.kurtosis[scale])
         if self._all_vary[scale] or y is before:
             return y
-        scaled = onto.with_moments(before, _middle(self._reconstructions[scale]), None, None)
+        scaled = onto.with_moments(before, middle(self._reconstructions[scale]), None, None)
         return torch.where(self._varies[scale], y, scaled)
 
     def _highpass(self, highpass: Tensor) -> Tensor:
-        """Return the highpass residual with a variance that is not larger than asked for."""
+        """Return the highpass residual with its variance, which the published code only lowers."""
         if not {"autocorrelation", "magnitudes", "phases"} & set(self._model.families):
             return highpass
-        variance = sums.power_means(highpass, 3)[..., 2]
-        return onto.with_moments(highpass, torch.minimum(variance, self._target.highpass), None, None)
+        return onto.with_moments(highpass, self._target.highpass, None, None)
 
     def _with_principal_marginals(self, planes: Tensor) -> Tensor:
         """Return principal channels with their own autocorrelations and moments, and without covariances."""
@@ -158,10 +156,6 @@ def _centre(correlation: Tensor, radius: int) -> Tensor:
     middle = correlation.shape[-1] // 2
     kept = slice(middle - radius, middle + radius + 1)
     return correlation[..., kept, kept]
-
-
-def _middle(correlation: Tensor) -> Tensor:
-    return _centre(correlation, 0)[..., 0, 0]
 
 
 def _products(planes: Tensor) -> Tensor:
