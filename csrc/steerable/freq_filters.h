@@ -10,6 +10,7 @@
 #include "steerable/freq.h"
 #include "steerable/freq_kernels.h"
 #include "steerable/masks.h"
+#include "steerable/table_cache.h"
 
 namespace genimg::steerable {
 
@@ -81,10 +82,20 @@ class FilterBank {
   size_t total_size(const Coefficients<C>& coefficients) const;
 
   void add(Kind kind, int level, double scale, T* table, const Executor& executor);
-  double symmetric_mask(Kind kind, int level, int64_t kx, int64_t ky) const;
   void make_exact_table(Kind kind, int level, double scale, T* table, const Executor& executor) const;
-  template <typename Value>
-  void tabulate(int level, int64_t width, bool symmetric, T* table, const Executor& executor, Value value) const;
+
+  // One of pyrtools' masks.
+  struct Mask {
+    Kind kind;
+    int level;
+    double scale;
+    int orientation = 0;
+    bool hilbert = false;
+  };
+  typename TableCache<T>::Key key_of(const Mask& mask) const;
+  double value_of(const Mask& mask, int64_t kx, int64_t ky) const;
+  void make_table(const Mask& mask, T* table, const Executor& executor) const;
+  void compute_table(const Mask& mask, T* table, const Executor& executor) const;
 
   const Pyramid& p_;
   const FreqKernels<T>& k_;
@@ -154,17 +165,7 @@ void FilterBank<T>::add(Kind kind, int level, double scale, T* table, const Exec
   entry.filter.table_width = width;
   if (!has_table(kind)) return;
   if (p_.masks == Masks::exact) return make_exact_table(kind, level, scale, table, executor);
-  tabulate(level, width, true, table, executor,
-           [&](int64_t kx, int64_t ky) { return scale * symmetric_mask(kind, level, kx, ky); });
-}
-
-// Of the masks from tables, those that are the same in all four quarters of the plane.
-template <typename T>
-double FilterBank<T>::symmetric_mask(Kind kind, int level, int64_t kx, int64_t ky) const {
-  const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
-  if (kind == Kind::highpass) return highpass_mask(at);
-  if (kind == Kind::lowpass) return lowpass_mask(at);
-  return reconstruction_mask(at, level);
+  make_table({kind, level, scale}, table, executor);
 }
 
 template <typename T>
@@ -187,17 +188,54 @@ void FilterBank<T>::make_exact_table(Kind kind, int level, double scale, T* valu
                [&](int64_t begin, int64_t end) { k_.radial_table(table, begin, end); });
 }
 
-// A table of value(kx, ky) and its column of zeros.
 template <typename T>
-template <typename Value>
-void FilterBank<T>::tabulate(int level, int64_t width, bool symmetric, T* table, const Executor& executor,
-                             Value value) const {
-  const int64_t lanes = k_.lanes;
-  parallel_for(executor, 0, blocks_of(level) * lanes, ceil_div(512, width), [&](int64_t begin, int64_t end) {
+typename TableCache<T>::Key FilterBank<T>::key_of(const Mask& mask) const {
+  const auto number = [](auto value) { return static_cast<double>(value); };
+  return {number(p_.height),       number(p_.width),    number(p_.levels), number(p_.order),   p_.twidth,
+          number(p_.oversampling), number(p_.analytic), number(mask.kind), number(mask.level), number(mask.orientation),
+          number(mask.hilbert),    mask.scale,          number(k_.lanes)};
+}
+
+template <typename T>
+double FilterBank<T>::value_of(const Mask& mask, int64_t kx, int64_t ky) const {
+  const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
+  switch (mask.kind) {
+    case Kind::highpass:
+      return highpass_mask(at);
+    case Kind::lowpass:
+      return lowpass_mask(at);
+    case Kind::reconstruction:
+      return reconstruction_mask(at, mask.level);
+    case Kind::band:
+      break;
+  }
+  const Oriented<double> oriented = oriented_mask(at, radial_mask(at, mask.level), mask.orientation);
+  return mask.hilbert ? oriented.hilbert : oriented.band;
+}
+
+template <typename T>
+void FilterBank<T>::make_table(const Mask& mask, T* table, const Executor& executor) const {
+  auto& cache = TableCache<T>::of_this_process();
+  const auto key = key_of(mask);
+  if (const auto known = cache.find(key)) {
+    std::copy(known->begin(), known->end(), table);
+    return;
+  }
+  compute_table(mask, table, executor);
+  cache.keep(key, table, static_cast<size_t>(blocks_of(mask.level) * table_width(mask.kind, mask.level) * k_.lanes));
+}
+
+// With the column of zeros at the end.
+template <typename T>
+void FilterBank<T>::compute_table(const Mask& mask, T* table, const Executor& executor) const {
+  const int64_t lanes = k_.lanes, width = table_width(mask.kind, mask.level);
+  const bool is_symmetric = has_table(mask.kind);
+  parallel_for(executor, 0, blocks_of(mask.level) * lanes, ceil_div(512, width), [&](int64_t begin, int64_t end) {
     for (int64_t ky = begin; ky < end; ++ky) {
       T* const row = table + ky / lanes * width * lanes + ky % lanes;
       for (int64_t k = 0; k < width - 1; ++k)
-        row[k * lanes] = static_cast<T>(0.5 * value(symmetric ? k : signed_index(k, width - 1), ky));
+        row[k * lanes] =
+            static_cast<T>(0.5 * mask.scale * value_of(mask, is_symmetric ? k : signed_index(k, width - 1), ky));
       row[(width - 1) * lanes] = 0;
     }
   });
@@ -217,11 +255,7 @@ Filter<T> FilterBank<T>::band(int level, int orientation, bool hilbert, std::vec
     return filter;
   }
   table.resize(static_cast<size_t>(blocks_of(level) * filter.table_width * k_.lanes));
-  tabulate(level, filter.table_width, false, table.data(), executor, [&](int64_t kx, int64_t ky) {
-    const auto at = MasksAt<Table, double>::at(masks_, kx, ky);
-    const Oriented<double> mask = oriented_mask(at, radial_mask(at, level), orientation);
-    return entry.scale * (hilbert ? mask.hilbert : mask.band);
-  });
+  make_table({Kind::band, level, entry.scale, orientation, hilbert}, table.data(), executor);
   filter.table = table.data();
   return filter;
 }

@@ -230,3 +230,23 @@ def test_all_reconstructions_or_none_are_described():
     short = dataclasses.replace(m, subset=m.subset[:-1], scales=m.scales[:-1])
     with pytest.raises(ValueError, match=r"levels \+ 2 or 2 levels \+ 3 elements"):
         _numpy.steerable_freq_analysis(np.zeros((1, 16, 20)), *short.arguments)
+
+
+def test_tables_of_earlier_calls_are_not_mistaken_for_others():
+    base = {"levels": 3, "order": 2, "masks": "lut"}
+    changes = [
+        {"shape": (48, 40)},
+        {"levels": 2},
+        {"order": 1},
+        {"twidth": 1.5},
+        {"is_complex": True},
+        {"oversampling": 1},
+        {"tight_frame": True},
+    ]
+    for change in [{}, *changes, {}, *changes]:
+        options = {"shape": (40, 48)} | base | change
+        shape = options["shape"]
+        m = forward_map(**options)
+        assert m.fused
+        assert_equals_reference(m, random_image(1, *shape))
+        assert_equals_reference(m, random_image(1, *shape).float(), 1e-5)
