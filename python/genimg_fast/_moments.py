@@ -126,7 +126,7 @@ def _w2(found: Moments, target: Moments, reduction: str, epsilon: float | None) 
     (mean, covariance), (wanted_mean, wanted) = ([kind.double(x) for x in pair] for pair in (found, target))
     channels = mean.shape[-1]
     more = _EPSILON * _trace(wanted)[..., None, None] / channels if epsilon is None else epsilon
-    identity = gram._kind("features", mean).eye(covariance)
+    identity = gram.KINDS.of("features", mean).eye(covariance)
     covariance, wanted = covariance + more * identity, wanted + more * identity
     root = kind.root(wanted)
     spread = _trace(covariance) + _trace(wanted) - 2 * _trace(kind.root(root @ covariance @ root))
@@ -168,7 +168,7 @@ def _target(pair: Any, found: Moments) -> Moments:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise TypeError(f"moments_loss: target must be a pair (mean, covariance), got {type(pair).__name__}")
     for name, x, like in zip(Moments._fields, pair, found, strict=True):
-        if gram._kind(f"the target's {name}", x) is not gram._kind(name, like):
+        if gram.KINDS.of(f"the target's {name}", x) is not gram.KINDS.of(name, like):
             raise TypeError(f"moments_loss: the target's {name} must be of the features' kind, got {type(x).__name__}")
         own = tuple(like.shape[-1:] if name == "mean" else like.shape[-2:])
         if tuple(x.shape) not in (tuple(like.shape), own):

@@ -145,7 +145,7 @@ class MultiViewStep:
         number: int | None,
         out: Any,
     ) -> Any:
-        kind = multiview._kind("x", x)
+        kind = multiview.KINDS.of("x", x)
         guided = self.is_guided
         multiview.check_stack(prediction, self.views, guided)
         if tuple(x.shape) != (len(prediction) // (len(self.views) * (1 + guided)), *self.views.shape):

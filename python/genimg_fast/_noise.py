@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from genimg_fast.textures._statistics import covariance, rotate
+from genimg_fast.textures._statistics import pooled_covariance, rotate
 
 
 def coloured_noise(
@@ -21,7 +21,7 @@ def coloured_noise(
         size: (height, width).
     """
     mean = np.average([p.mean(axis=(-2, -1), dtype=np.float64) for p in pictures], axis=0, weights=shares)
-    variances, axes = np.linalg.eigh(np.average([covariance(p) for p in pictures], axis=0, weights=shares))
+    variances, axes = np.linalg.eigh(pooled_covariance(pictures, shares))
     planes = np.random.default_rng(seed).standard_normal((len(mean), *size), pictures[0].dtype)
     coloured = rotate(axes * np.sqrt(np.maximum(variances, 0)), planes)
     return coloured + mean.astype(planes.dtype)[:, None, None]

@@ -189,7 +189,7 @@ def total_weight(n: int, weights: Sequence[float] | None, device: Any, group: An
 
 def reduce_by(prediction: torch.Tensor, views: Views, table: multiview.Averaging, guided: bool, group: Any) -> Any:
     """Return what `reduce_views` does, by a table of weights that are shares of all ranks'."""
-    own = multiview.reduce_by(multiview._kind("prediction", prediction), prediction, views, table, guided)
+    own = multiview.reduce_by(multiview.KINDS.of("prediction", prediction), prediction, views, table, guided)
     return tuple(all_reduce(part, group) for part in own) if isinstance(own, tuple) else all_reduce(own, group)
 
 

@@ -7,7 +7,6 @@ statistic of L. A. Gatys, A. S. Ecker, M. Bethge, "Texture synthesis using convo
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -15,6 +14,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._kinds import Kinds
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def gram_matrix(
         TypeError: Not floats, or different kinds or dtypes.
         ValueError: Shapes that do not fit, or an unknown option; no pixels at all.
     """
-    if mask is None and other is None and shift == (0, 0) and not center and _tensors is not None:
+    if mask is None and other is None and shift == (0, 0) and not center and KINDS.tensors is not None:
         plain = channel_axis is None and spatial_dims == 2 and mask_normalization == "pixels"
-        gram = _tensors.plain(features, NORMALIZATIONS.get(normalization), allow_tf32) if plain else None
+        gram = KINDS.tensors.plain(features, NORMALIZATIONS.get(normalization), allow_tf32) if plain else None
         if gram is not None:
             return gram
     maps = _maps(features, normalization, center, spatial_dims, channel_axis, allow_tf32)
@@ -268,7 +268,7 @@ class _Maps:
         """Make another layer the second factor."""
         self._take_no("other")
         x, kind = self.x, self.kind
-        if _kind("other", other) is not kind or other.dtype != x.dtype or not kind.same_device(other, x):
+        if KINDS.of("other", other) is not kind or other.dtype != x.dtype or not kind.same_device(other, x):
             raise TypeError(
                 f"gram_matrix: other must be of the kind, dtype and device of features, got {type(other).__name__} of "
                 f"{other.dtype} and {type(x).__name__} of {x.dtype}"
@@ -355,32 +355,11 @@ class _Maps:
 def _maps(
     features: Any, normalization: str, center: bool, spatial_dims: int, channel_axis: int | None, allow_tf32: bool
 ) -> _Maps:
-    kind = _kind("features", features)
+    kind = KINDS.of("features", features)
     if normalization not in NORMALIZATIONS:
         _refuse("normalization", normalization, NORMALIZATIONS)
     x = _channels_first("features", kind, features, spatial_dims, channel_axis)
     return _Maps(kind, x, normalization, center, allow_tf32)
-
-
-_tensors: Any = None  # what tensors do, once torch is there
-
-
-def _kind(name: str, x: Any) -> Any:
-    """Return what arrays or tensors do, for a float array or tensor."""
-    global _tensors
-    if _tensors is None and "torch" in sys.modules:
-        from genimg_fast._gram_torch import Tensors
-
-        _tensors = Tensors
-    if isinstance(x, np.ndarray):
-        kind: Any = _Arrays
-    elif _tensors is not None and isinstance(x, _tensors.type):
-        kind = _tensors
-    else:
-        raise TypeError(f"gram_matrix: {name} must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
-    if not kind.is_float(x):
-        raise TypeError(f"gram_matrix: {name} must be of a real floating dtype, got {x.dtype}")
-    return kind
 
 
 def _channels_first(name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
@@ -460,3 +439,6 @@ def _readable(x: np.ndarray) -> np.ndarray:
     """Return x in a dtype of the kernels, in the machine's byte order."""
     dtype = x.dtype.newbyteorder("=") if x.dtype.itemsize in (2, 4, 8) else np.dtype(np.float64)
     return x.astype(dtype, copy=False)
+
+
+KINDS = Kinds("gram_matrix", _Arrays, "genimg_fast._gram_torch")

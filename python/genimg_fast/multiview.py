@@ -7,7 +7,6 @@ and "Factorized diffusion", ECCV 2024.
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._kinds import Kinds
 from genimg_fast.views import Views
 
 REDUCTIONS = ("mean", "sum", "alternate")
@@ -39,7 +39,7 @@ def apply_views(x: Any, views: Views, *, copies: int = 1, out: Any = None) -> An
         TypeError: Not a float array or tensor.
         ValueError: A shape that is not that of the views; an ``out`` of another shape, dtype or device.
     """
-    kind = _kind("x", x)
+    kind = KINDS.of("x", x)
     pictures = _pictures(x, views)
     if copies < 1:
         raise ValueError(f"apply_views: copies must be at least 1, got {copies}")
@@ -85,7 +85,7 @@ def reduce_views(
         TypeError: Not a float array or tensor.
         ValueError: A shape that does not fit; an unknown reduction; a wrong number of weights.
     """
-    kind = _kind("prediction", prediction)
+    kind = KINDS.of("prediction", prediction)
     table = averaging(len(views), guidance, weights, reduce, step, views.factorized)
     return reduce_by(kind, prediction, views, table, guidance is not None, out)
 
@@ -194,26 +194,6 @@ def _turned_back(kind: Any, prediction: Any, views: Views, table: Averaging, gui
 
 # ---- What arrays and tensors do differently -------------------------------------------------------------------------
 
-_tensors: Any = None  # what tensors do, once torch is there
-
-
-def _kind(name: str, x: Any) -> Any:
-    """Return what arrays or tensors do, for a float array or tensor."""
-    global _tensors
-    if _tensors is None and "torch" in sys.modules:
-        from genimg_fast._multiview_torch import Tensors
-
-        _tensors = Tensors
-    if isinstance(x, np.ndarray):
-        kind: Any = _Arrays
-    elif _tensors is not None and isinstance(x, _tensors.type):
-        kind = _tensors
-    else:
-        raise TypeError(f"multiview: {name} must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
-    if not kind.is_float(x):
-        raise TypeError(f"multiview: {name} must be of a real floating dtype, got {x.dtype}")
-    return kind
-
 
 class _Arrays:
     """NumPy; ``_multiview_torch.Tensors`` has the same functions."""
@@ -298,3 +278,6 @@ class _Arrays:
     @staticmethod
     def same(x: np.ndarray, like: np.ndarray) -> np.ndarray:
         return np.asarray(x, like.dtype)
+
+
+KINDS = Kinds("multiview", _Arrays, "genimg_fast._multiview_torch")

@@ -33,6 +33,7 @@ from genimg_fast._pictures import Kind
 from genimg_fast._tiling import MIN_TILE, Maps, Where, alignment, check_circular
 from genimg_fast.features import Network, random
 from genimg_fast.features._random import levels_for
+from genimg_fast.textures._exemplars import Exemplars
 from genimg_fast.textures._statistics import barycentre
 
 _COARSEST = 40  # pixels: the shorter side that "auto" does not go below
@@ -153,26 +154,12 @@ def cnn_texture(
     return exemplars.packed(done.reshape(*lead, exemplars.channels, *shape))
 
 
-class _Exemplars:
-    """What is to be imitated: for each place of a batch the pictures of a mixture.
-
-    Args:
-        planes: (..., C, H, W) of each picture of the mixture, with the same leading axes.
-        shares: Weights of the pictures, with the sum 1.
-        kind: Of all pictures.
-
-    Attributes:
-        pictures: For each place a list of planes (C, H, W) in [0, 1].
-        batch: The leading axes, which hold ``count`` places.
-        unit: What stands for 1 in the caller's pictures.
-    """
+class _Exemplars(Exemplars):
+    """Exemplars with their shares of the mixture, which have the sum 1."""
 
     def __init__(self, planes: Sequence[np.ndarray], shares: Sequence[float], kind: Kind) -> None:
-        *self.batch, self.channels, _, _ = planes[0].shape
-        self.count = math.prod(self.batch)
-        self.shares, self.unit, self._kind = shares, kind.unit, kind
-        self._values = [[p[place] for p in planes] for place in np.ndindex(*self.batch)]
-        self.pictures = [[p / p.dtype.type(kind.unit) for p in mixture] for mixture in self._values]
+        super().__init__(planes, kind)
+        self.shares = shares
 
     def noise(self, seed: int | None, place: int, size: Shape) -> np.ndarray:
         """Return noise (1, C, *size) in a place's colours."""
@@ -180,14 +167,10 @@ class _Exemplars:
 
     def matched(self, planes: torch.Tensor, place: int) -> torch.Tensor:
         """Return planes (1, C, H, W) in [0, 1] with a place's histograms, in the unit of its values."""
-        tables = [p.reshape(self.channels, -1) for p in self._values[place]]
+        tables = [p.reshape(self.channels, -1) for p in self.values[place]]
         table = tables[0] if len(tables) == 1 else barycentre(tables, self.shares)
         reference = torch.from_numpy(table).to(planes)[None, :, None, :]
         return gf.match_histograms(planes, reference, method="rank")
-
-    def packed(self, planes: torch.Tensor) -> Any:
-        """Return planes (..., C, H, W) as the caller holds pictures."""
-        return self._kind.pack_tensor(planes)
 
 
 class _Synthesis:
@@ -226,7 +209,7 @@ class _Synthesis:
         """Return planes (1, C, H, W) in the unit of the exemplars' values."""
         if self._matches:
             return self._exemplars.matched(planes, item % self._exemplars.count)
-        return planes * self._exemplars.unit
+        return planes * self._exemplars.kind.unit
 
     def picture(self, planes: torch.Tensor, item: int) -> Any:
         """Return planes (1, C, H, W) as a picture of the caller's."""

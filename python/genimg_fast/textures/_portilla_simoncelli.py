@@ -6,7 +6,6 @@ IJCV 40 (2000).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from genimg_fast._noise import coloured_noise
 from genimg_fast._pictures import Kind, as_array, is_tensor, kind_of
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._edges import periodic_component
+from genimg_fast.textures._exemplars import Exemplars
 from genimg_fast.textures._gradient_synthesis import Descent
 from genimg_fast.textures._parametric_options import EDGES, FAMILIES, METHODS
 from genimg_fast.textures._parametric_synthesis import Canvas, Projection, projected
@@ -168,28 +168,13 @@ def portilla_simoncelli(
     return picture(run.run(list(starts.split(1)), steps, settings, watch_descent))
 
 
-class _Exemplars:
-    """What is to be imitated: for each place of a batch the pictures of a mixture.
-
-    Args:
-        planes: (..., C, H, W) of each picture of the mixture, with the same leading axes.
-        kind: Of all pictures.
-        edges: What happens at their borders.
-
-    Attributes:
-        pictures: For each place a list of planes (C, H, W), where 1 stands for the largest integer.
-        batch: The leading axes, which hold ``count`` places.
-    """
+class _Exemplars(Exemplars):
+    """Exemplars whose opposite borders may be made to meet (``edges``)."""
 
     def __init__(self, planes: Sequence[np.ndarray], kind: Kind, edges: str) -> None:
-        *self.batch, self.channels, _, _ = planes[0].shape
-        self.count, self.kind = math.prod(self.batch), kind
-        units = [one / one.dtype.type(kind.unit) for one in planes]
-        self.pictures = [[self._without_jump(one[place], edges) for one in units] for place in np.ndindex(*self.batch)]
-
-    @staticmethod
-    def _without_jump(picture: np.ndarray, edges: str) -> np.ndarray:
-        return periodic_component(picture) if edges == "periodic" else picture
+        super().__init__(planes, kind)
+        if edges == "periodic":
+            self.pictures = [[periodic_component(one) for one in mixture] for mixture in self.pictures]
 
     def noise(self, seed: int | None, place: int, shares: Shares, shape: tuple[int, int]) -> Tensor:
         """Return noise (mixtures, C, *shape) in the colours of each mixture, from the same random numbers."""
@@ -202,9 +187,9 @@ class _Exemplars:
         textures = [texture_of(pictures, one, model) for pictures in self.pictures for one in shares.mixtures]
         return Texture.stacked(textures * repeats, device)
 
-    def packed(self, pictures: Tensor) -> Any:
-        """Return pictures (..., C, H, W) as the caller holds them."""
-        return self.kind.pack_tensor(pictures * self.kind.unit)
+    def packed(self, planes: Tensor) -> Any:
+        """Return planes (..., C, H, W), where 1 stands for ``kind.unit``, as the caller holds pictures."""
+        return super().packed(planes * self.kind.unit)
 
 
 def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:

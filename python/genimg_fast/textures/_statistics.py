@@ -78,9 +78,13 @@ def principal_axes(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> 
     """
     if len(pictures[0]) == 1:
         return np.ones((1, 1))
-    pooled = np.average([covariance(p) for p in pictures], axis=0, weights=weights)
-    axes = np.linalg.eigh(pooled)[1].T[::-1]
+    axes = np.linalg.eigh(pooled_covariance(pictures, weights))[1].T[::-1]
     return axes * np.where(axes.sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+
+
+def pooled_covariance(pictures: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Return the weighted mean (C, C) of the covariances of the colours of pictures (C, H, W)."""
+    return np.average([covariance(one) for one in pictures], axis=0, weights=weights)
 
 
 def covariance(planes: np.ndarray) -> np.ndarray:

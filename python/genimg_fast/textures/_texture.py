@@ -25,7 +25,7 @@ from genimg_fast.textures._joint_statistics import (
     pixel_statistics,
 )
 from genimg_fast.textures._projections import mixed
-from genimg_fast.textures._statistics import covariance, principal_axes
+from genimg_fast.textures._statistics import pooled_covariance, principal_axes
 
 NEIGHBOUR_STEP = 2  # pixels of the coarsest scale: one of the lowpass residual's
 
@@ -65,7 +65,7 @@ class Colours:
     def of(cls, pictures: Sequence[np.ndarray], shares: Sequence[float]) -> Colours:
         """Return the principal channels (1, C, C) that pictures (C, H, W) share."""
         axes = principal_axes(pictures, shares)
-        pooled = np.average([covariance(one) for one in pictures], axis=0, weights=shares)
+        pooled = pooled_covariance(pictures, shares)
         variances = np.einsum("ij,jk,ik->i", axes, pooled, axes)
         exist = variances > _LEAST_VARIANCE * variances[0]
         deviations = np.sqrt(np.where(exist, variances, 1))

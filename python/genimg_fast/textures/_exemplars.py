@@ -1,0 +1,36 @@
+"""What the syntheses by descent and by projection imitate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from genimg_fast._pictures import Kind
+
+
+class Exemplars:
+    """The pictures of a mixture for each place of a batch.
+
+    Args:
+        planes: (..., C, H, W) of each picture of the mixture, with the same leading axes.
+        kind: Of all pictures.
+
+    Attributes:
+        values: For each place a list of planes (C, H, W), in the caller's unit.
+        pictures: The same where 1 stands for ``kind.unit``.
+        batch: The leading axes, which hold ``count`` places.
+    """
+
+    def __init__(self, planes: Sequence[np.ndarray], kind: Kind) -> None:
+        *self.batch, self.channels, _, _ = planes[0].shape
+        self.count, self.kind = math.prod(self.batch), kind
+        self.values = [[one[place] for one in planes] for place in np.ndindex(*self.batch)]
+        self.pictures = [[one / one.dtype.type(kind.unit) for one in mixture] for mixture in self.values]
+
+    def packed(self, planes: Tensor) -> Any:
+        """Return planes (..., C, H, W) in the caller's unit as the caller holds pictures."""
+        return self.kind.pack_tensor(planes)
