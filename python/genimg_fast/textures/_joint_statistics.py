@@ -7,6 +7,7 @@ subbands are correlated with each other too (J. Vacher, T. Briand, "The Portilla
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -154,8 +155,7 @@ def middle(correlation: Tensor) -> Tensor:
 
 def ratio(x: Tensor, y: Tensor) -> Tensor:
     """Return x / y for y >= 0, and 0 where y is."""
-    exists = y > LEAST_VARIANCE
-    return torch.where(exists, x / torch.where(exists, y, 1), 0)
+    return x / torch.where(y > LEAST_VARIANCE, y, math.inf)
 
 
 def root(x: Tensor) -> Tensor:
