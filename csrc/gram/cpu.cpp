@@ -46,6 +46,11 @@ const T* factors_of(const PixelFactors<T>& factors, const Shape& shape, int64_t 
   return factors.data == nullptr ? nullptr : factors.data + (factors.batched ? b * shape.pixels() : 0);
 }
 
+template <typename T>
+const T* target_of(const Output<T>& to, int64_t b, int64_t size) {
+  return to.target == nullptr ? nullptr : to.target + (to.is_target_batched ? b * size : 0);
+}
+
 int64_t panels_of(int64_t n) { return (n + kPanel - 1) / kPanel; }
 
 // Whether neighbouring pixels are equally far from each other across the ends of rows too.
@@ -279,8 +284,7 @@ class Product {
     const double* const row_sums = y_ == nullptr ? column_sums : sums.x.get();
     const double* const products = sums.products.get() + (row_panel - stripe_begin(stripe)) * kPanel * stride();
     T* const gram = to.gram + b * rows * columns;
-    const T* const target =
-        to.target == nullptr ? nullptr : to.target + (to.is_target_batched ? b * rows * columns : 0);
+    const T* const target = target_of(to, b, rows * columns);
     const int64_t first = row_panel * kPanel, last = std::min(rows, first + kPanel);
     Losses losses{};
     for (int64_t panel = 0; panel <= (y_ == nullptr ? row_panel : columns_ - 1); ++panel) {
@@ -323,8 +327,10 @@ bool are_planes(const Features<S>& x) {
   return x.shape.channels <= kPanel && x.strides[3] == 1 && (is_flat(x) || x.shape.columns >= kLeastColumns);
 }
 
+// Those of map b, from a pixel on.
 template <typename T>
-Planes<const T> planes_at(const Features<T>& x, int64_t b, int64_t row, int64_t column) {
+Planes<const T> planes_at(const Features<T>& x, int64_t b, int64_t pixel) {
+  const int64_t row = pixel / x.shape.columns, column = pixel % x.shape.columns;
   return {x.data + b * x.strides[0] + row * x.strides[2] + column, x.strides[1], x.shape.channels};
 }
 
@@ -354,14 +360,12 @@ class PlaneProduct {
   static constexpr int64_t kSums = kPanel * kPanel;
 
   void add_part(int64_t b, int64_t part, int64_t parts, double* sums) const {
-    const int64_t pixels = x_.shape.pixels(), columns = is_flat(x_) && is_flat(y_) ? pixels : x_.shape.columns;
-    const int64_t end = pixels * (part + 1) / parts;
-    for (int64_t p = pixels * part / parts; p < end;) {
-      const int64_t row = p / columns, column = p % columns, count = std::min(end - p, columns - column);
-      kernels<T>().add_plane_products(planes_at(x_, b, row, column), planes_at(y_, b, row, column), count, symmetric_,
-                                      sums);
-      p += count;
-    }
+    const int64_t pixels = x_.shape.pixels();
+    for_each_stretch(is_flat(x_) ? y_ : x_, b, pixels * part / parts, pixels * (part + 1) / parts,
+                     [&](int64_t p, int64_t count, const T*) {
+                       kernels<T>().add_plane_products(planes_at(x_, b, p), planes_at(y_, b, p), count, symmetric_,
+                                                       sums);
+                     });
   }
 
   void write(int64_t b, double* sums, double scale, const Output<T>& to) const {
@@ -369,10 +373,9 @@ class PlaneProduct {
     if (symmetric_)
       for (int64_t i = 0; i < rows; ++i)
         for (int64_t j = 0; j < i; ++j) sums[i * kPanel + j] = sums[j * kPanel + i];
-    const T* const target = to.target == nullptr ? nullptr : to.target + (to.is_target_batched ? b * size : 0);
     Losses losses{};
-    kernels<T>().write({sums, kPanel, rows, columns, nullptr, nullptr, 0, scale, to.gram + b * size, nullptr, target,
-                        nullptr, columns},
+    kernels<T>().write({sums, kPanel, rows, columns, nullptr, nullptr, 0, scale, to.gram + b * size, nullptr,
+                        target_of(to, b, size), nullptr, columns},
                        losses);
     write_losses(losses, b, to);
   }
@@ -509,16 +512,15 @@ template <typename T>
 void multiply_planes(const T* matrix, int64_t rows, const Features<T>& x, double scale, T* out,
                      const Executor& executor) {
   constexpr int64_t kPixels = 8192;  // a job's
-  const int64_t stretches = is_flat(x) ? 1 : x.shape.rows, length = x.shape.pixels() / stretches;
-  const int64_t blocks = (length + kPixels - 1) / kPixels, size = rows * x.shape.channels;
-  parallel_for(executor, 0, x.shape.batch * stretches * blocks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t pixels = x.shape.pixels(), blocks = (pixels + kPixels - 1) / kPixels, size = rows * x.shape.channels;
+  parallel_for(executor, 0, x.shape.batch * blocks, 1, [&](int64_t begin, int64_t end) {
     T scaled[kPanel * kPanel];
     for (int64_t job = begin; job < end; ++job) {
-      const int64_t b = job / blocks / stretches, stretch = job / blocks % stretches, first = job % blocks * kPixels;
+      const int64_t b = job / blocks, first = job % blocks * kPixels;
       for (int64_t i = 0; i < size; ++i) scaled[i] = static_cast<T>(scale * matrix[b * size + i]);
-      T* const to = out + b * rows * x.shape.pixels() + stretch * length + first;
-      kernels<T>().multiply_planes(scaled, planes_at(x, b, stretch, first), std::min(kPixels, length - first),
-                                   {to, x.shape.pixels(), rows});
+      for_each_stretch(x, b, first, std::min(pixels, first + kPixels), [&](int64_t p, int64_t count, const T*) {
+        kernels<T>().multiply_planes(scaled, planes_at(x, b, p), count, {out + b * rows * pixels + p, pixels, rows});
+      });
     }
   });
 }

@@ -199,7 +199,7 @@ GENIMG_HD void add_pixels(const PlaneTile<T>& tile, const Load& load_from,
   }
 }
 
-// Adds the products of the pixels [begin, end) to the totals, in twice the lanes as double.
+// Adds the products of the pixels [begin, end) to the totals, as many doubles a product as a vector has lanes.
 template <typename T>
 void add_run(const PlaneTile<T>& tile, int64_t begin, int64_t end, double* totals) {
   using V = typename Vector<T>::type;
@@ -327,21 +327,22 @@ void multiply(const T* rows, const Panels<T>& panels, const Tile<T>& tile) {
     multiply_tile<T, 1>(rows, panels.data + whole / kPanel * panels.stride, panels.stride, panels.steps, tile, whole);
 }
 
-// out[r] = the sum of matrix[r][c] x[c] for kPlaneRows rows at most. Past the last row stands the last one again.
-template <typename T, int vectors>
+// out[r] = the sum of matrix[r][c] x[c] for kPlaneRows rows at most and kPlanes vectors of pixels. Past the last row
+// stands the last one again.
+template <typename T>
 GENIMG_HD void multiply_rows(const T* matrix, int64_t columns, const T* x, int64_t rows, T* out, int64_t stride) {
   using V = typename Vector<T>::type;
   constexpr int n = Vector<T>::lanes;
   const T* row[kPlaneRows];
   for (int i = 0; i < kPlaneRows; ++i) row[i] = matrix + (i < rows ? i : rows - 1) * columns;
-  V acc[kPlaneRows][vectors] = {};
+  V acc[kPlaneRows][kPlanes] = {};
   for (int64_t c = 0; c < columns; ++c)
 #pragma GCC unroll 4
     for (int i = 0; i < kPlaneRows; ++i)
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) acc[i][v] += row[i][c] * load<V>(x + (c * vectors + v) * n);
+      for (int v = 0; v < kPlanes; ++v) acc[i][v] += row[i][c] * load<V>(x + (c * kPlanes + v) * n);
   for (int i = 0; i < kPlaneRows && i < rows; ++i)
-    for (int v = 0; v < vectors; ++v) store(out + i * stride + v * n, acc[i][v]);
+    for (int v = 0; v < kPlanes; ++v) store(out + i * stride + v * n, acc[i][v]);
 }
 
 template <typename T>
@@ -367,10 +368,10 @@ void multiply_planes(const T* matrix, const Planes<const T>& x, int64_t pixels, 
         const T *const row = matrix + r * x.count, *const block = from + l * x.count;
         T* const at = out.data + r * out.stride + p + l;
         if (l + kBlock <= count) {
-          multiply_rows<T, kPlanes>(row, x.count, block, rows, at, out.stride);
+          multiply_rows(row, x.count, block, rows, at, out.stride);
           continue;
         }
-        multiply_rows<T, kPlanes>(row, x.count, block, rows, to, kBlock);
+        multiply_rows(row, x.count, block, rows, to, kBlock);
         for (int64_t i = 0; i < rows; ++i)
           for (int64_t j = 0; j < count - l; ++j) at[i * out.stride + j] = to[i * kBlock + j];
       }

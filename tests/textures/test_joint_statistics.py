@@ -42,7 +42,7 @@ def test_the_loss_is_differentiable(picture):
     start = torch.from_numpy(0.5 * noise).requires_grad_()
 
     def loss(x):
-        return texture.loss(x, MODEL, MODEL.pyramid((16, 16)))[0]
+        return texture.loss(MODEL, MODEL.pyramid((16, 16)))(x)[0]
 
     assert torch.autograd.gradcheck(loss, start, atol=1e-6, rtol=1e-4, fast_mode=True)
     assert float(loss(planes(picture)).sum()) < 1e-12 < float(loss(start.detach()).sum())
@@ -51,9 +51,9 @@ def test_the_loss_is_differentiable(picture):
 def test_the_loss_knows_colours_and_leaves_families_out():
     texture, x = texture_of([COLOUR], [1.0], MODEL), planes(COLOUR)
     pyramid = MODEL.pyramid((32, 32))
-    assert float(texture.loss(x + 0.1, MODEL, pyramid)[0]) > 1e-6
+    assert float(texture.loss(MODEL, pyramid)(x + 0.1)[0]) > 1e-6
     unmarked = MODEL._replace(families=("autocorrelation", "magnitudes", "phases"))
-    value, errors = texture.loss(x + 0.1, unmarked, pyramid)
+    value, errors = texture.loss(unmarked, pyramid)(x + 0.1)
     assert float(value) < 1e-12
     assert list(errors) == list(unmarked.families)
 

@@ -51,10 +51,10 @@ class Descent:
         """Return what gives loss, gradient and the families' parts of a picture (1, C, *size)."""
         texture, model, canvas = self._texture(size, item % len(self._pictures)), self._at(size), self._canvas
         kept = _all if canvas is None else canvas.item(item).resized(size).kept
-        pyramid = model.pyramid(size)
+        compare = texture.loss(model, model.pyramid(size))
 
         def loss(picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-            value, errors = texture.loss(kept(picture), model, pyramid)
+            value, errors = compare(kept(picture))
             return value[0], {family: error[0] for family, error in errors.items()}
 
         return by_autograd(loss)

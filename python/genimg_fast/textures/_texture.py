@@ -6,7 +6,7 @@ cortex", IPOL 2021, appendix B: the channels are rotated to their principal axes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -119,17 +119,21 @@ class Texture:
         """
         return self._squared_errors(*self._measured(picture, model, pyramid), model)
 
-    def loss(self, picture: Tensor, model: Model, pyramid: ComplexPyramid) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return what a descent on a picture (G, C, H, W) minimises, (G,), float64, and `squared_errors`.
+    def loss(self, model: Model, pyramid: ComplexPyramid) -> Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]:
+        """Return what gives a descent's loss of a picture (G, C, H, W), (G,), float64, and its `squared_errors`.
 
-        It is the mean squared difference of all values of the model's families (`JointStatistics.normalised`, and the
-        channels' own statistics of pixels). Unlike the errors, which show how far each family is, it gives every value
-        the same weight, and a descent goes down several times faster.
+        The loss is the mean squared difference of all values of the model's families (`JointStatistics.normalised`, and
+        the channels' own statistics of pixels). Unlike the errors, which show how far each family is, it gives every
+        value the same weight, and a descent goes down several times faster.
         """
-        joint, pixels = self._measured(picture, model, pyramid)
-        values, wanted = (self._values(*one, model) for one in ((joint, pixels), (self.joint, self.pixels)))
-        errors = self._squared_errors(joint.map(Tensor.detach), pixels.detach(), model)
-        return (values - wanted).square().mean(-1), errors
+        wanted = self._values(self.joint, self.pixels, model)
+
+        def loss(picture: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            joint, pixels = self._measured(picture, model, pyramid)
+            errors = self._squared_errors(joint.map(Tensor.detach), pixels.detach(), model)
+            return (self._values(joint, pixels, model) - wanted).square().mean(-1), errors
+
+        return loss
 
     def _measured(self, picture: Tensor, model: Model, pyramid: ComplexPyramid) -> tuple[JointStatistics, Tensor]:
         """Return a picture's joint statistics and those of its pixels, which a single channel's joint ones hold."""
