@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from genimg_fast._core.backend import is_tensor
+
 Planes = np.ndarray  # (..., channels, height, width), float32 or float64
 
 MIN_SIDE = 8  # pixels: the smallest side that holds a pyramid of one scale
 MAX_CHANNELS = 4
-
-
-def is_tensor(x: Any) -> bool:
-    """Tell whether x is a torch.Tensor, without importing torch."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
 
 
 def as_array(x: Any) -> np.ndarray:

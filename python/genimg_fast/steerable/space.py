@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core.backend import is_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -175,7 +175,7 @@ class SteerablePyramidSpace:
         first = coefficients[0]
         batch = tuple(getattr(first, "shape", ()))[:-2]
         for key, c in zip(keys, coefficients, strict=True):
-            if type(c) is not type(first) and not (_is_tensor(c) and _is_tensor(first)):
+            if type(c) is not type(first) and not (is_tensor(c) and is_tensor(first)):
                 raise TypeError(
                     f"pyr_coeffs: all coefficients must be of one kind, got {type(first).__name__} for {keys[0]!r} and "
                     f"{type(c).__name__} for {key!r}"
@@ -199,12 +199,7 @@ class SteerablePyramidSpace:
 
 
 def _kind(x: Any) -> str:
-    return f"{x.dtype} on {x.device}" if _is_tensor(x) else str(x.dtype)
-
-
-def _is_tensor(x: Any) -> bool:
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(x, torch.Tensor)
+    return f"{x.dtype} on {x.device}" if is_tensor(x) else str(x.dtype)
 
 
 class _ArrayMaps:
@@ -238,7 +233,7 @@ def _maps_for(name: str, x: Any) -> Any:
         if x.dtype.kind != "f" or x.dtype.itemsize > 8:
             raise TypeError(f"{name} must be float16, float32 or float64, got {x.dtype}")
         return _ArrayMaps
-    if _is_tensor(x):
+    if is_tensor(x):
         from genimg_fast.steerable import _space_torch
 
         _space_torch.check_dtype(name, x)

@@ -1,0 +1,1 @@
+"""What every operation and every system stands on; imports nothing above it."""
