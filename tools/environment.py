@@ -1,6 +1,6 @@
 """Makes the virtual environment of the Makefile, with torch in it, and pins that torch for all later installations.
 
-A torch of 2.13 or newer that the calling Python can import is used as it is; otherwise torch 2.13.0 is installed.
+A torch of 2.10 or newer that the calling Python can import is used as it is; otherwise torch 2.13.0 is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import venv
 from importlib import metadata
 from pathlib import Path
 
-OLDEST = (2, 13)
+OLDEST = (2, 10)
 DEFAULT = "torch==2.13.0"
 
 

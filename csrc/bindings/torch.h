@@ -1,6 +1,6 @@
 // What the torch bindings of all families share: the executor on torch's threads, allocation, dtype dispatch.
 //
-// Only torch's stable ABI is used: a library built against torch 2.13 runs on every later one. Each family registers
+// Only torch's stable ABI is used: a library built for torch 2.10 runs on every later one. Each family registers
 // its operators in its own <family>_torch.cpp with STABLE_TORCH_LIBRARY_FRAGMENT; its schemas stand once, in
 // <family>_schema.h, because the CUDA binding is also built for the CPU harness under a namespace of its own.
 #pragma once

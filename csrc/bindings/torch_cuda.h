@@ -4,6 +4,7 @@
 // host (tests/cuda), into a library that registers the same operators under a namespace of its own for CPU tensors.
 #pragma once
 
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 
 #include "bindings/torch.h"
@@ -21,6 +22,10 @@
 #define GENIMG_LIBRARY_IMPL(space, key, m) STABLE_TORCH_LIBRARY_IMPL(space, key, m)
 #define GENIMG_LIBRARY_FRAGMENT(space, m) STABLE_TORCH_LIBRARY_FRAGMENT(space, m)
 
+// A stream of the stable C++ interface gives its handle only from torch 2.13 on, this function of libtorch_cuda since
+// 2.10. Torch's header declares it only for code that is compiled with all of CUDA.
+extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
+
 namespace genimg::bindings {
 
 #if defined(GENIMG_CUDA_ON_CPU)
@@ -30,7 +35,9 @@ struct DeviceGuard {
 };
 #else
 inline cudaStream_t current_stream(const Tensor& x) {
-  return static_cast<cudaStream_t>(torch::stable::accelerator::getCurrentStream(x.get_device_index()).nativeHandle());
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(x.get_device_index(), &stream));
+  return static_cast<cudaStream_t>(stream);
 }
 struct DeviceGuard {
   explicit DeviceGuard(const Tensor& x) : guard(x.get_device_index()) {}
