@@ -24,9 +24,11 @@ Isa best_isa() {
 #endif
 }
 
+const char* environment() { return std::getenv("GENIMG_FAST_ISA"); }
+
 Isa detect_isa() {
   const Isa best = best_isa();
-  const char* wish = std::getenv("GENIMG_FAST_ISA");
+  const char* wish = environment();
   if (wish == nullptr) return best;
   for (const Isa isa : {Isa::baseline, Isa::v3, Isa::v4, Isa::v4x})
     if (isa < best && std::strcmp(wish, isa_name(isa)) == 0) return isa;
@@ -38,6 +40,11 @@ Isa detect_isa() {
 Isa active_isa() {
   static const Isa isa = detect_isa();
   return isa;
+}
+
+bool isa_wish_is_fulfilled() {
+  const char* wish = environment();
+  return wish == nullptr || *wish == '\0' || std::strcmp(wish, isa_name(active_isa())) == 0;
 }
 
 const char* isa_name(Isa isa) {

@@ -18,6 +18,9 @@ enum class Isa : int {
 Isa active_isa();
 const char* isa_name(Isa isa);
 
+// Whether GENIMG_FAST_ISA is unset, empty or the name of a level that this processor has.
+bool isa_wish_is_fulfilled();
+
 }  // namespace genimg
 
 // In the namespace of a family: GENIMG_DECLARE_LEVELS declares what each level's file defines, and

@@ -11,6 +11,8 @@ Operations take a ``torch.Tensor`` or a ``numpy.ndarray`` and return the same ki
 from __future__ import annotations
 
 import importlib
+import operator
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import genimg_fast._numpy as _numpy
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from genimg_fast.views import Permute, View, Views, check_view, view
 
 __version__: str = _numpy.version
+
+for _message in _numpy.environment_warnings():
+    warnings.warn(_message, UserWarning, stacklevel=2)
 
 # Loaded at first use, so that `import genimg_fast` costs little more than `import numpy`.
 _HOME = {
@@ -90,14 +95,17 @@ def set_num_threads(n: int) -> None:
     """Set how many threads operations on NumPy arrays use (tensors use torch's own: ``torch.set_num_threads``).
 
     The default is the environment variable ``GENIMG_FAST_NUM_THREADS``, else the number of processors this process may
-    use. Results are the same bits for any number.
+    use. A call starts no more threads than it has work for. Results are the same bits for any number.
 
     Raises:
-        ValueError: ``n`` is below 1.
+        TypeError: ``n`` is not an integer.
+        ValueError: ``n`` is not from 1 to 1024.
     """
-    if n < 1:
-        raise ValueError(f"set_num_threads: n must be at least 1, got {n}")
-    _numpy.set_num_threads(n)
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
+    if not 1 <= operator.index(n) <= _numpy.max_num_threads:
+        raise ValueError(f"set_num_threads: n must be from 1 to {_numpy.max_num_threads}, got {n}")
+    _numpy.set_num_threads(operator.index(n))
 
 
 def get_num_threads() -> int:
