@@ -173,7 +173,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("side", [30_000, 175_000])
 def test_huge_headers_are_refused_before_decoding(tmp_path: Path, side: int) -> None:
     (tmp_path / "p.png").write_bytes(png_start(side, side) + chunk(b"IDAT", zlib.compress(bytes(100))))
-    with pytest.raises(ValueError, match="accepted are at most 134217728"):
+    with pytest.raises(ValueError, match="accepted are at most 67108864"):
         images.read(tmp_path / "p.png")
 
 
@@ -195,7 +195,13 @@ def test_the_limit_of_pixels_is_an_argument(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "suffix", "message"),
-    [("CMYK", "jpg", "colour mode CMYK"), ("RGB", "gif", "is a GIF file"), ("F", "tif", "float32 values")],
+    [
+        ("F", "tif", "float32 values"),
+        ("I", "tif", "int32 values"),
+        ("LAB", "tif", "the colours CIELAB"),
+        ("RGB", "jp2", "is a JPEG 2000 file"),
+        ("RGB", "ppm", "is not a picture; accepted are PNG, JPEG, TIFF, WebP, GIF and BMP"),
+    ],
 )
 def test_kinds_that_are_not_read_are_named(tmp_path: Path, mode: str, suffix: str, message: str) -> None:
     Image.new(mode, (12, 12)).save(tmp_path / f"p.{suffix}")
@@ -206,27 +212,6 @@ def test_kinds_that_are_not_read_are_named(tmp_path: Path, mode: str, suffix: st
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         images.read(tmp_path / "none.png")
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "message"),
-    [
-        ("p.gif", ValueError, "must end in one of .png"),
-        ("none/p.png", FileNotFoundError, "the folder .*none does not exist"),
-        ("file/p.png", FileNotFoundError, "the folder .*file does not exist"),
-        ("folder.png", ValueError, "is a folder"),
-    ],
-)
-def test_bad_places_are_refused_at_once(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
-    (tmp_path / "file").touch()
-    (tmp_path / "folder.png").mkdir()
-    with pytest.raises(error, match=message):
-        images.Output.check(tmp_path / name)
-
-
-def test_a_folder_that_cannot_be_written_is_refused_at_once() -> None:
-    with pytest.raises(PermissionError, match="the folder /proc cannot be written"):
-        images.Output.check("/proc/p.png")
 
 
 @pytest.mark.parametrize(
@@ -246,22 +231,3 @@ def test_what_a_format_cannot_hold(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "p.png"
-    path.write_bytes(b"old")
-
-    def write_half() -> None:
-        with images.Output.check(path).open() as file:
-            file.write(b"half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_half()
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    images.write(tmp_path / "p.png", noise(np.uint8, 8, 8))
-    (tmp_path / "usual").touch()
-    assert (tmp_path / "p.png").stat().st_mode == (tmp_path / "usual").stat().st_mode
