@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import struct
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +44,7 @@ def decode(path: Path, format: str, max_pixels: int) -> Decoded:
         raw = opened.tile[0].args if opened.tile else None
         alpha: Alpha = "none"
         if isinstance(raw, str) and raw.endswith(";16B") and opened.mode not in ("I;16", "I"):
-            picture, pixels = wide(file, format)
+            picture, pixels = _wide(file)
             alpha = "straight" if opened.mode.endswith("A") else "none"
         else:
             picture, (pixels, alpha) = opened, from_pillow(path, opened)
@@ -81,30 +80,27 @@ def from_pillow(path: Path, picture: Any) -> tuple[np.ndarray, Alpha]:
     return pixels.reshape(*pixels.shape[:2], -1), "straight" if target.endswith("A") else "none"
 
 
-def wide(file: BinaryIO, format: str) -> tuple[Any, np.ndarray]:
-    """Return a picture of 16 bits in colour or with alpha, and its pixels, of which Pillow keeps one byte a value.
+def _wide(file: BinaryIO) -> tuple[Any, np.ndarray]:
+    """Return a PNG of 16 bits in colour or with alpha, and its pixels, of which Pillow would keep one byte a value.
 
     It keeps the first of two bytes for big-endian data, which a PNG is, and the second for little-endian data: decoding
     under both names gets both. Grey with alpha has as many bytes a pixel as 8-bit RGBA, and is decoded as that.
     """
 
-    def decoded(ending: str | None) -> Any:
+    def decoded(name: str) -> Any:
         file.seek(0)
-        picture = open_as(format, file)
-        (name, *rest) = [args] if isinstance(args := picture.tile[0].args, str) else args
-        name = "RGBA" if ending is None else name[: name.index(";")] + ending
-        picture.tile = [picture.tile[0]._replace(args=(name, *rest) if rest else name)]
+        picture = open_as("PNG", file)
+        picture.tile = [picture.tile[0]._replace(args=name)]
         picture.load()
         return picture
 
     file.seek(0)
-    if open_as(format, file).tile[0].args == "LA;16B":
-        picture = decoded(None)
+    name = open_as("PNG", file).tile[0].args
+    if name == "LA;16B":
+        picture = decoded("RGBA")
         return picture, np.asarray(picture).view(">u2").astype(np.uint16)
-    # A PNG's data are big-endian; libtiff's, which only a TIFF comes from, have the machine's order.
-    first, second = (";16B", ";16L") if format == "PNG" or sys.byteorder == "big" else (";16L", ";16B")
-    high = np.asarray(decoded(first)).astype(np.uint16) << 8
-    picture = decoded(second)
+    high = np.asarray(decoded(name)).astype(np.uint16) << 8
+    picture = decoded(name.replace(";16B", ";16L"))
     return picture, high | np.asarray(picture)
 
 
@@ -122,7 +118,7 @@ def _take_exif(picture: Any, decoded: Decoded) -> None:
     try:
         exif = picture.getexif()
         decoded.orientation = int(exif.get(_ORIENTATION, 1))
-        if not decoded.profile and decoded.pixels.shape[-1] == 3:
+        if picture.format in ("JPEG", "MPO") and not decoded.profile and decoded.pixels.shape[-1] == 3:
             kind = exif.get_ifd(_INTEROPERABILITY).get(1, "")
             if (kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)).rstrip("\0") == "R03":
                 decoded.encoding = _colour.ADOBE_RGB

@@ -1,11 +1,14 @@
-"""Decoding TIFF: what is stored plainly or deflated here, at any number of bits; what is compressed in other ways in
-Pillow, which brings libtiff. tifffile reads the tags.
+"""Decoding TIFF: tifffile reads the tags, libtiff, which Pillow brings, unpacks bytes, and values are made of them here.
+
+JPEG and fax, which are compressed pictures and no bytes, Pillow decodes as a whole. So no other package is needed for
+any kind of file, and none changes what is read.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,8 +24,10 @@ _ORIENTATION, _PHOTOMETRIC, _EXTRA, _PROFILE = 274, 262, 338, 34675
 _WHITE_IS_0, _PALETTE, _CMYK, _YCBCR = 0, 3, 5, 6
 _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel, by photometric interpretation
 _PLAIN, _DEFLATE, _JPEG = 1, (8, 32946), (6, 7)
+_LIBTIFF = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
 _KINDS = {2: "int", 3: "float", 5: "complex int", 6: "complex"}
 _PAGES = 64  # pages that are looked at; a file of more holds "64 or more" pictures
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # FillOrder 2
 _BLOCK = 1 << 20  # values that are unpacked from bits at a time
 
 
@@ -155,7 +160,7 @@ def _layout(path: Path, page: Any, max_pixels: int) -> _Layout:
 
 
 def _is_simple(layout: _Layout) -> bool:
-    is_known = layout.compression in (_PLAIN, *_DEFLATE) and layout.fill_order == 1 and layout.photometric != _YCBCR
+    is_known = layout.compression in (_PLAIN, *_DEFLATE, *_LIBTIFF) and layout.photometric != _YCBCR
     return is_known and (layout.predictor == 1 or (layout.predictor == 2 and layout.bits in (8, 16)))
 
 
@@ -195,11 +200,13 @@ def _segments(path: Path, file: Any, page: Any, layout: _Layout) -> Iterator[byt
         # The last strip may be as long as the others.
         most = row * tile_height
         file.filehandle.seek(start)
-        if layout.compression == _PLAIN:
-            data = file.filehandle.read(min(size, need))
+        # What is packed is longer than plain data by a half at most (LZW).
+        data = file.filehandle.read(min(size, most + most // 2 + 4096))
+        if layout.compression in _LIBTIFF:
+            data = _unpacked_by_libtiff(data, layout, need // row, row)
         else:
-            # Deflated data are longer than the plain ones by an eighth at most.
-            data = _inflated(path, file.filehandle.read(min(size, most * 5 // 4 + 4096)), most)
+            data = data.translate(_MIRRORED) if layout.fill_order == 2 else data
+            data = data if layout.compression == _PLAIN else _inflated(path, data, most)
         if len(data) < need:
             raise ValueError(f"{path} is truncated: a strip or tile has {len(data)} of {need} bytes")
         yield data[:need]
@@ -211,6 +218,18 @@ def _inflated(path: Path, data: bytes, most: int) -> bytes:
     if len(unpacked) == most + slack:
         raise ValueError(f"{path} holds data that unpack to more than the {most} bytes that its pixels need")
     return unpacked
+
+
+def _unpacked_by_libtiff(data: bytes, layout: _Layout, rows: int, row: int) -> bytes:
+    """Return the bytes of one strip, from a file that holds it alone as a grey picture."""
+    tags = {256: row, 257: rows, 258: 8, 259: layout.compression, 262: 1, 266: layout.fill_order, 273: 0, 277: 1}
+    tags |= {278: rows, 279: len(data)}
+    start = 8 + 2 + 12 * len(tags) + 4
+    tags[273] = start
+    entries = b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in tags.items())
+    content = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
+    with _through_pillow.limit_of(rows * row), _through_pillow.open_as("TIFF", io.BytesIO(content)) as picture:
+        return bytes(picture.tobytes())
 
 
 def _unpacked(data: bytes, rows: int, n: int, bits: int, order: str) -> np.ndarray:
@@ -261,38 +280,25 @@ def _looked_up(path: Path, page: Any, index: np.ndarray) -> np.ndarray:
 
 
 def _decoded_by_pillow(path: Path, file: Any, page: Any, layout: _Layout, max_pixels: int) -> np.ndarray:
-    """Return the pixels of a page that is compressed in a way that libtiff knows."""
+    """Return the pixels of a page that is compressed as a picture."""
     name = getattr(page.compression, "name", str(layout.compression))
+    unread = ValueError(
+        f"{path} is not read: its {layout.samples} channels of {layout.bits} bits are compressed as {name}"
+    )
     is_subsampled = _numbers(page, 530, (2, 2)) != (1, 1)
-    if (
-        (layout.compression == _PLAIN and layout.photometric == _YCBCR and is_subsampled)
-        or (layout.bits > 8 and layout.planes > 1)
-        or (layout.bits > 8 and layout.photometric == _PALETTE)
-    ):
-        raise ValueError(f"{path} is stored in a way that is not read: {_described(layout, name)}")
-    copy = _plainer_copy(file, page, layout)
+    if layout.bits > 8 or (layout.photometric == _YCBCR and layout.compression == _PLAIN and is_subsampled):
+        raise unread
     with _through_pillow.limit_of(max_pixels):
         try:
-            picture = _through_pillow.open_as("TIFF", copy)
+            picture = _through_pillow.open_as("TIFF", _plainer_copy(file, page, layout))
         except (SyntaxError, KeyError):
-            raise ValueError(f"{path} is stored in a way that is not read: {_described(layout, name)}") from None
+            raise unread from None
         check_size(path, picture.height, picture.width, max_pixels)
-        if layout.bits == 16 and layout.samples > 1:
-            _, pixels = _through_pillow.wide(copy, "TIFF")
-        else:
-            pixels, _ = _through_pillow.from_pillow(path, picture)
-    if layout.bits == 12:
-        pixels = _scaled(pixels, 12)
-    if layout.bits > 8 and layout.photometric == _WHITE_IS_0:
-        pixels = np.iinfo(pixels.dtype).max - pixels
+        pixels, _ = _through_pillow.from_pillow(path, picture)
     expected = (layout.height, layout.width, layout.samples if layout.photometric != _PALETTE else 2 + layout.samples)
     if pixels.shape != expected:
-        raise ValueError(f"{path} is stored in a way that is not read: {_described(layout, name)}")
+        raise unread
     return pixels
-
-
-def _described(layout: _Layout, compression: str) -> str:
-    return f"{layout.samples} channels of {layout.bits} bits, compressed as {compression}"
 
 
 def _plainer_copy(file: Any, page: Any, layout: _Layout) -> io.BytesIO:
@@ -305,8 +311,6 @@ def _plainer_copy(file: Any, page: Any, layout: _Layout) -> io.BytesIO:
     changes = {_ORIENTATION: 1}
     if layout.samples > _COLOURS[layout.photometric]:
         changes[_EXTRA] = 2  # alpha that is not multiplied into the colours
-    if layout.bits > 8 and layout.photometric == _WHITE_IS_0:
-        changes[_PHOTOMETRIC] = 1
     for code, value in changes.items():
         tag = page.tags.get(code)
         width = {1: 1, 3: 2, 4: 4}.get(int(tag.dtype), 0) if tag is not None else 0
