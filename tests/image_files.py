@@ -51,7 +51,9 @@ def tiff(pages: Sequence[tuple[Mapping[int, int | Sequence[int] | bytes], bytes]
         entries = b""
         for code, value in sorted(tags.items()):
             numbers = [value] if isinstance(value, int) else value
-            kind, body = (7, value) if isinstance(value, bytes) else (4, struct.pack(f"{order}{len(numbers)}I", *numbers))
+            kind, body = (
+                (7, value) if isinstance(value, bytes) else (4, struct.pack(f"{order}{len(numbers)}I", *numbers))
+            )
             if len(body) > 4:
                 place = len(content)
                 content += body + bytes(len(body) % 2)

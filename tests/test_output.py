@@ -157,7 +157,7 @@ def test_a_file_that_may_not_be_written_is_refused_at_once() -> None:
         path = folder / "p.png"
         path.write_bytes(b"old")
         path.chmod(0o444)
-        with pytest.raises(PermissionError, match="p.png exists and may not be written"):
+        with pytest.raises(PermissionError, match=r"p.png exists and may not be written"):
             images.Output.check(path)
         assert path.read_bytes() == b"old"
 
@@ -169,7 +169,7 @@ def test_a_file_in_a_folder_that_may_not_be_written_is_written_in_place() -> Non
         path.write_bytes(bytes(10_000))
         (folder / "closed").chmod(0o555)
         written(path)
-        with pytest.raises(PermissionError, match="the folder .*closed cannot be written"):
+        with pytest.raises(PermissionError, match=r"the folder .*closed cannot be written"):
             images.Output.check(folder / "closed" / "new.png")
         (folder / "closed").chmod(0o777)
 
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OSError, match="p.png cannot be written .No space left on device.; its content is kept in"):
+    with pytest.raises(OSError, match=r"p.png cannot be written .No space left on device.; its content is kept in"):
         images.write(path, PIXELS)
     assert path.read_bytes() == b"old"
 
@@ -251,7 +251,9 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
 def test_a_picture_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
     sync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda number: (events.append(stat.S_ISDIR(os.fstat(number).st_mode)), sync(number)))
+    monkeypatch.setattr(
+        os, "fsync", lambda number: (events.append(stat.S_ISDIR(os.fstat(number).st_mode)), sync(number))
+    )
     monkeypatch.setattr(os, "replace", lambda *paths: (events.append("replace"), replace(*paths)))
     images.write(tmp_path / "p.png", PIXELS)
     assert events == [False, "replace", True]

@@ -1,4 +1,4 @@
-"""Decoding TIFF: tifffile reads the tags, libtiff, which Pillow brings, unpacks bytes, and values are made of them here.
+"""Decoding TIFF: tifffile reads the tags, libtiff, which Pillow brings, unpacks bytes, values are made of them here.
 
 JPEG and fax, which are compressed pictures and no bytes, Pillow decodes as a whole. So no other package is needed for
 any kind of file, and none changes what is read.
