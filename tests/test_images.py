@@ -190,7 +190,7 @@ def test_the_limit_of_pixels_is_an_argument(tmp_path: Path) -> None:
         ("I", "tif", "int32 values"),
         ("LAB", "tif", "the colours CIELAB"),
         ("RGB", "jp2", "is a JPEG 2000 file"),
-        ("RGB", "ppm", "is not a picture; accepted are PNG, JPEG, TIFF, WebP, GIF and BMP"),
+        ("RGB", "ppm", "is not a picture; accepted are PNG, JPEG and TIFF, besides WebP, GIF and BMP"),
     ],
 )
 def test_kinds_that_are_not_read_are_named(tmp_path: Path, mode: str, suffix: str, message: str) -> None:
@@ -524,7 +524,8 @@ def test_a_profile_of_a_matrix_is_applied(tmp_path: Path, name: str) -> None:
         options = {"p.webp": {"lossless": True}, "lzw.tif": {"compression": "tiff_lzw"}}.get(name, {})
         Image.fromarray(pixels).save(path, icc_profile=profile, **options)
     elif name == "16.tif":
-        tifffile.imwrite(path, pixels, photometric="rgb", iccprofile=profile)
+        tag = (34675, 7, len(profile), profile, True)
+        tifffile.imwrite(path, pixels, photometric="rgb", extratags=[tag])
     else:
         path.write_bytes(png(pixels, (b"iCCP", b"mine\0\0" + zlib.compress(profile))))
     read = images.read(path)
@@ -581,9 +582,9 @@ def test_gamma_and_chromaticities_of_a_png_are_applied(tmp_path: Path, dtype: ty
 
 
 def test_adobes_colours_of_a_camera_are_converted(tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif.get_ifd(0x8769)[0xA001] = 0xFFFF
-    exif.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    # Three directories of one tag: Exif's, that of interoperability, and what it says.
+    directories = ((0x8769, 4, 1, struct.pack("<I", 26)), (0xA005, 4, 1, struct.pack("<I", 44)), (1, 2, 4, b"R03\0"))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + b"".join(struct.pack("<HHHI4sI", 1, *one, 0) for one in directories)
     pixels = np.full((16, 16, 3), (90, 160, 60), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "p.jpg", exif=exif, quality=100, subsampling=0)
     # Green at (0.21, 0.71) is greener than sRGB's: red falls.

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _DAY = 24 * 3600
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Output:
         try:
             _store(_target(self.path), content)
         except OSError as error:
-            kept = _rescue(self.path, content)
+            kept = _rescue(self.path, content, error.errno in _FULL)
             where = (
                 f"its content is kept in {kept}" if kept else "its content could not be kept in another place either"
             )
@@ -108,10 +109,10 @@ def _store(target: Path, content: memoryview) -> None:
     if existing is None or existing.st_nlink == 1:
         try:
             _replace(target, content, existing)
-        except OSError:
+        except OSError as error:
             # A file that is mounted cannot be replaced, nor can one in a folder that may not be written, nor can
-            # another user's be kept that user's.
-            if existing is None:
+            # another user's be kept that user's. On a full disk it would be lost in place.
+            if existing is None or error.errno in _FULL:
                 raise
         else:
             return
@@ -148,7 +149,7 @@ def _overwrite(target: Path, content: memoryview) -> None:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, max(len(content), 1))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in _FULL:
                 file.truncate(old_size)
                 raise
             # Some file systems cannot tell; they are written to all the same.
@@ -158,11 +159,12 @@ def _overwrite(target: Path, content: memoryview) -> None:
         os.fsync(file.fileno())
 
 
-def _rescue(path: Path, content: memoryview) -> Path | None:
-    """Write what has no place of its own beside it or in another folder, and return where, or None."""
+def _rescue(path: Path, content: memoryview, is_full: bool) -> Path | None:
+    """Write what has no place of its own beside it, or far from a full disk, and return where, or None."""
     stem = os.fsencode(path.stem)[:100].decode("utf-8", "ignore")
-    for folder in (_target(path).parent, path.parent, tempfile.gettempdir(), os.path.expanduser("~")):
-        kept = Path(folder) / f"{stem}-{secrets.token_hex(4)}{path.suffix}"
+    folders = [_target(path).parent, path.parent, Path(tempfile.gettempdir()), Path(os.path.expanduser("~"))]
+    for folder in folders[2:] + folders[:2] if is_full else folders:
+        kept = folder / f"{stem}-{secrets.token_hex(4)}{path.suffix}"
         try:
             with open(kept, "xb") as file:
                 file.write(content)

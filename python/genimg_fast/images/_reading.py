@@ -1,80 +1,29 @@
-"""Reading pictures: one function decides for all formats what becomes of alpha, colours and orientation."""
+"""Which format a file has, and what becomes of alpha, colours and orientation: decided for all formats in one place."""
 
 from __future__ import annotations
 
-import os
 import stat
-import warnings
 from pathlib import Path
 
 import numpy as np
 
-from genimg_fast.images import _colour, _through_pillow, _tiff
-from genimg_fast.images._decoded import Decoded, named
+from genimg_fast.images import _colour
+from genimg_fast.images._decoded import Decoded
 
-ALPHA = ("refuse", "keep", "drop")
-MAX_PIXELS = 1 << 26  # 67 million; a header that promises more is refused before anything is decoded
-
-_ACCEPTED = "accepted are PNG, JPEG, TIFF, WebP, GIF and BMP"
+_ACCEPTED = "accepted are PNG, JPEG and TIFF, besides WebP, GIF and BMP"
 _BLOCK = 1 << 20  # pixels whose alpha is divided out at a time
 
 
-def read(path: str | os.PathLike[str], *, alpha: str = "refuse", max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a picture from a PNG, JPEG, TIFF, WebP, GIF or BMP file.
-
-    Palettes and CMYK become RGB, pictures of less than 8 bits become 8-bit ones, and those of 9 to 15 bits 16-bit ones.
-    The orientation that a camera noted is applied. Colours of another colour space than sRGB are converted to it, and
-    colours that are multiplied by their alpha are divided by it. Of several pictures or frames the first is read.
-
-    Args:
-        path: The file.
-        alpha: What to do with transparency. "refuse": raise; "keep": return it as the last channel; "drop": ignore it.
-        max_pixels: Largest height times width to decode.
-
-    Returns:
-        (H, W) for grey, (H, W, 2) for grey and alpha, (H, W, 3) for colours, (H, W, 4) for colours and alpha; uint8 or
-        uint16, as in the file.
-
-    Raises:
-        ValueError: Not a picture, truncated, too large, with alpha where that is refused, or of another kind.
-        OSError: The file is missing or cannot be read.
-
-    Warns:
-        UserWarning: There are further pictures or frames, or colours that could not be converted.
-    """
-    if alpha not in ALPHA:
-        raise ValueError(f"read: alpha must be one of {', '.join(map(repr, ALPHA))}, got {alpha!r}")
-    if isinstance(max_pixels, bool) or not isinstance(max_pixels, (int, np.integer)):
-        raise TypeError(f"read: max_pixels must be a whole number, got {max_pixels!r}")
-    if max_pixels < 1:
-        raise ValueError(f"read: max_pixels must be at least 1, got {max_pixels}")
-    path = Path(path)
-    format = _format(path)
-    with named(path):
-        decoded = (
-            _tiff.decode(path, int(max_pixels))
-            if format == "TIFF"
-            else _through_pillow.decode(path, format, int(max_pixels))
-        )
-        pixels = _finished(path, decoded, alpha)
-    if decoded.n_pictures > 1:
-        decoded.notes.append(f"it holds {decoded.n_pictures} pictures or frames, of which the first is read")
-    for note in decoded.notes:
-        warnings.warn(f"{path}: {note}", stacklevel=2)
-    return pixels
-
-
-def _format(path: Path) -> str:
+def format_of(path: Path) -> str:
     """Return the format of a regular file by its first bytes, whatever its name is.
 
     Raises:
-        ValueError: It is a folder, a pipe or a device, or of another format.
-        OSError: It cannot be opened.
+        ValueError: It is a pipe or a device, or of another format.
+        OSError: It is a folder, or cannot be opened.
     """
-    mode = path.stat().st_mode  # before it is opened: a pipe would wait for its other end
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise ValueError(f"{path} is {kind}; accepted are files of pictures")
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opened, a pipe would wait for its other end
+        raise ValueError(f"{path} is a pipe or a device; accepted are files of pictures")
     with path.open("rb") as file:
         start = file.read(32)
     formats = {
@@ -112,7 +61,7 @@ def _other_format(start: bytes) -> str:
     return found or ("an empty file" if not start else "not a picture")
 
 
-def _finished(path: Path, decoded: Decoded, alpha: str) -> np.ndarray:
+def finished(path: Path, decoded: Decoded, alpha: str) -> np.ndarray:
     """Return the pixels of a decoded picture in sRGB, upright, and with alpha as asked for."""
     pixels = decoded.pixels
     if decoded.alpha == "none":

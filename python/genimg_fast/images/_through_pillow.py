@@ -41,7 +41,7 @@ def decode(path: Path, format: str, max_pixels: int) -> Decoded:
         check_size(path, opened.height, opened.width, max_pixels)
         notes: list[str] = []
         encoding = _encoding_of_png(file, opened, notes) if format == "PNG" else None
-        raw = opened.tile[0].args if opened.tile else None
+        raw = opened.tile[0][3] if opened.tile else None
         alpha: Alpha = "none"
         if isinstance(raw, str) and raw.endswith(";16B") and opened.mode not in ("I;16", "I"):
             picture, pixels = _wide(file)
@@ -90,12 +90,12 @@ def _wide(file: BinaryIO) -> tuple[Any, np.ndarray]:
     def decoded(name: str) -> Any:
         file.seek(0)
         picture = open_as("PNG", file)
-        picture.tile = [picture.tile[0]._replace(args=name)]
+        picture.tile = [(*picture.tile[0][:3], name)]
         picture.load()
         return picture
 
     file.seek(0)
-    name = open_as("PNG", file).tile[0].args
+    name = open_as("PNG", file).tile[0][3]
     if name == "LA;16B":
         picture = decoded("RGBA")
         return picture, np.asarray(picture).view(">u2").astype(np.uint16)
@@ -118,12 +118,17 @@ def _take_exif(picture: Any, decoded: Decoded) -> None:
     try:
         exif = picture.getexif()
         decoded.orientation = int(exif.get(_ORIENTATION, 1))
-        if picture.format in ("JPEG", "MPO") and not decoded.profile and decoded.pixels.shape[-1] == 3:
-            kind = exif.get_ifd(_INTEROPERABILITY).get(1, "")
-            if (kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)).rstrip("\0") == "R03":
-                decoded.encoding = _colour.ADOBE_RGB
+        if picture.format in ("JPEG", "MPO") and not decoded.profile and _is_adobe_rgb(exif):
+            decoded.encoding = _colour.ADOBE_RGB
     except Exception:  # Pillow raises many kinds on what is no Exif
         decoded.notes.append("its Exif data are broken, and the orientation in them is not applied")
+
+
+def _is_adobe_rgb(exif: Any) -> bool:
+    with contextlib.suppress(KeyError):  # Pillow's, of older versions, for Exif without a part for this
+        kind = exif.get_ifd(_INTEROPERABILITY).get(1, "")
+        return (kind.decode("latin-1") if isinstance(kind, bytes) else str(kind)).rstrip("\0") == "R03"
+    return False
 
 
 def _encoding_of_png(file: BinaryIO, picture: Any, notes: list[str]) -> _colour.Encoding | None:
