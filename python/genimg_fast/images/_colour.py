@@ -6,6 +6,7 @@ where a file says without a profile what its values mean, there are curves and a
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Callable
@@ -149,16 +150,23 @@ def to_srgb(pixels: np.ndarray, profile: bytes | None, encoding: Encoding | None
 
 def _by_profile(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
     """Return pixels as sRGB by an ICC profile, or None if that cannot be."""
-    try:
-        encoding = _of_profile(profile)
-    except (ValueError, struct.error, KeyError, np.linalg.LinAlgError):
-        encoding = None
-    if encoding is not None and encoding.is_srgb():
+    encoding, is_srgb = _understood(profile)
+    if is_srgb:
         return pixels
     converted = _by_littlecms(pixels, profile) if pixels.dtype == np.uint8 else None
     if converted is None and encoding is not None:
         converted = encoding.to_srgb(pixels)
     return converted
+
+
+@functools.lru_cache(8)  # a folder's pictures come from one camera
+def _understood(profile: bytes) -> tuple[Encoding | None, bool]:
+    """Return what a profile says, or None where that is tables or nonsense, and whether it is sRGB."""
+    try:
+        encoding = _of_profile(profile)
+    except (ValueError, struct.error, KeyError):
+        return None, False
+    return encoding, encoding is not None and encoding.is_srgb()
 
 
 def _by_littlecms(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:

@@ -85,16 +85,15 @@ def _divided(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     Of the colours that make the same product, whether the writer rounded or cut, the smallest; of those that make it by
     rounding alone the nearest. Where nothing shows the colour stays.
     """
-    top = int(np.iinfo(colours.dtype).max)
+    top = np.uint32(np.iinfo(colours.dtype).max)
     result = np.empty_like(colours)
     rows = max(1, _BLOCK // colours.shape[1])
     for start in range(0, len(colours), rows):
         block = slice(start, start + rows)
-        product = colours[block].astype(np.int64)
-        share = np.maximum(alpha[block].astype(np.int64), 1)
-        smallest = -(-product * top // share)
-        nearest = (2 * product * top + share) // (2 * share)
-        found = np.where(2 * smallest * share < (2 * product + 1) * top, smallest, nearest)
+        share = np.maximum(alpha[block], 1).astype(np.uint32)
+        whole, rest = np.divmod(colours[block] * top, share)
+        is_cut = (rest > 0) & (2 * (share - rest) < top)
+        found = whole + (is_cut | (2 * rest >= share))
         result[block] = np.where(alpha[block] == 0, colours[block], np.minimum(found, top))
     return result
 
