@@ -406,7 +406,8 @@ def test_alpha_that_is_multiplied_in_is_divided_out(tmp_path: Path, compression:
     assert (np.abs(read[..., :3].astype(float) - colours) <= 0.5 * top / np.maximum(alpha, 1) + 1).all()
     np.testing.assert_array_equal(images.read(path, alpha="drop"), read[..., :3])
     images.write(tmp_path / "again.tif", read)
-    assert tifffile.TiffFile(tmp_path / "again.tif").pages.first.extrasamples == (2,)
+    with tifffile.TiffFile(tmp_path / "again.tif") as file:
+        assert file.pages.first.extrasamples == (2,)
     np.testing.assert_array_equal(images.read(tmp_path / "again.tif", alpha="keep"), read)
 
 
@@ -455,7 +456,7 @@ def test_frames_after_the_first_are_told(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_array_equal(read, 0)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("where", ["before", "after", "under", "old tag"])
 def test_a_thumbnail_is_not_the_picture(tmp_path: Path, where: str) -> None:
     pixels, small = noise(np.uint8, 20, 18), noise(np.uint8, 5, 4)
@@ -489,7 +490,7 @@ def test_a_compressed_picture_behind_its_thumbnail(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.astype(int), np.full((20, 18, 3), (200, 30, 60)), atol=3)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_what_a_phone_adds_to_a_picture_is_not_told(tmp_path: Path) -> None:
     picture = Image.fromarray(noise(np.uint8, 32, 32, 3))
     picture.save(tmp_path / "p.mpo", save_all=True, append_images=[picture.resize((8, 8))])
@@ -549,7 +550,7 @@ def test_grey_is_converted_and_stays_grey(tmp_path: Path, space: bytes, dtype: t
     np.testing.assert_allclose(read / np.iinfo(dtype).max, expected, atol=2 / 255 if dtype == np.uint8 else 1e-3)
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_srgb_by_any_of_its_names_changes_nothing(tmp_path: Path, dtype: type) -> None:
     pixels = noise(dtype, 32, 32, 3)
