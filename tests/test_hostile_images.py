@@ -65,6 +65,18 @@ def test_tags_of_a_tiff_are_checked_before_decoding(tmp_path: Path, changes: dic
     refused(tmp_path / "p.tif", tiff([page]), message)
 
 
+def test_a_tiff_that_does_not_say_what_black_is(tmp_path: Path) -> None:
+    page = tags(4, 6)
+    del page[262]
+    refused(tmp_path / "p.tif", tiff([(page, bytes(24))]), "has the colours none")
+
+
+def test_many_pages_are_not_counted_to_the_end(tmp_path: Path) -> None:
+    (tmp_path / "p.tif").write_bytes(tiff([(tags(4, 6), bytes(24))] * 70))
+    with pytest.warns(UserWarning, match="it holds 64 or more pictures or frames"):
+        images.read(tmp_path / "p.tif")
+
+
 def test_pages_in_a_circle_end(tmp_path: Path) -> None:
     pixels = noise(np.uint8, 4, 6)
     content = bytearray(tiff([(tags(4, 6), pixels.tobytes())]))

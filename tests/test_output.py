@@ -243,9 +243,13 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     with pytest.raises(OSError, match=r"p.png cannot be written .No space left on device.; its content is kept in"):
         images.write(path, PIXELS)
     assert path.read_bytes() == b"old"
+    (kept,) = (tmp_path / "temporary").iterdir()  # and not on the full disk
+    np.testing.assert_array_equal(images.read(kept), PIXELS)
 
 
 def test_a_picture_is_on_the_disk_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

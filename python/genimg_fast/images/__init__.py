@@ -62,7 +62,8 @@ def read(path: str | os.PathLike[str], *, alpha: str = "refuse", max_pixels: int
         )
         pixels = finished(path, decoded, alpha)
     if decoded.n_pictures > 1:
-        decoded.notes.append(f"it holds {decoded.n_pictures} pictures or frames, of which the first is read")
+        more = " or more" if format == "TIFF" and decoded.n_pictures == _tiff.PAGES else ""
+        decoded.notes.append(f"it holds {decoded.n_pictures}{more} pictures or frames, of which the first is read")
     for note in decoded.notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
     return pixels

@@ -26,7 +26,7 @@ _COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}  # samples of a pixel, by photom
 _PLAIN, _DEFLATE, _JPEG = 1, (8, 32946), (6, 7)
 _LIBTIFF = (5, 32773, 34925, 50000)  # LZW, PackBits, LZMA, Zstandard
 _KINDS = {2: "int", 3: "float", 5: "complex int", 6: "complex"}
-_PAGES = 64  # pages that are looked at; a file of more holds "64 or more" pictures
+PAGES = 64  # pages that are looked at
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # FillOrder 2
 _BLOCK = 1 << 20  # values that are unpacked from bits at a time
 
@@ -80,7 +80,7 @@ def _choose(file: Any) -> tuple[Any, int]:
     A camera's raw file has the thumbnail in front and the picture in a page under it.
     """
     first, chosen, n_pictures = None, None, 0
-    for page in itertools.islice(_pages(file.pages), _PAGES):
+    for page in itertools.islice(_pages(file.pages), PAGES):
         first = first or page
         pages = [page] if _is_picture(page) else [one for one in _pages(page.pages or ()) if _is_picture(one)]
         n_pictures += bool(pages)
@@ -123,9 +123,9 @@ def _layout(path: Path, page: Any, max_pixels: int) -> _Layout:
     """Return how a page stores its pixels, or refuse it by what it is."""
     height, width = int(page.imagelength), int(page.imagewidth)
     check_size(path, height, width, max_pixels)
-    photometric = _numbers(page, _PHOTOMETRIC, (0,))[0]
+    photometric = _numbers(page, _PHOTOMETRIC, (-1,))[0]
     if photometric not in _COLOURS or _numbers(page, 32997, (1,))[0] != 1:
-        name = getattr(page.photometric, "name", photometric)
+        name = "none" if photometric < 0 else getattr(page.photometric, "name", photometric)
         raise ValueError(
             f"{path} has the colours {name}; accepted are grey, palette, RGB, CMYK and YCbCr in two dimensions"
         )
