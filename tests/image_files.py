@@ -84,29 +84,44 @@ SRGB = ((0.436066, 0.385147, 0.143066), (0.222488, 0.716873, 0.060608), (0.01391
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 
 
-def icc(matrix: Sequence[Sequence[float]] | None, curve: Sequence[float] | float, space: bytes = b"RGB ") -> bytes:
-    """Return an ICC profile of a matrix (XYZ under D50) and one curve: a power, or a power with a linear start."""
+def _fixed(*numbers: float) -> bytes:
+    return struct.pack(f">{len(numbers)}i", *(round(x * 65536) for x in numbers))
 
-    def fixed(*numbers: float) -> bytes:
-        return struct.pack(f">{len(numbers)}i", *(round(x * 65536) for x in numbers))
 
-    if isinstance(curve, float):
-        trc = b"curv" + bytes(4) + struct.pack(">IH", 1, round(curve * 256)) + bytes(2)
-    else:
-        trc = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + fixed(*curve)
-    body = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"mine\0" + bytes(79), b"cprt": b"text" + bytes(8)}
-    body[b"wtpt"] = b"XYZ " + bytes(4) + fixed(0.9642, 1, 0.8249)
-    if matrix is None:
-        body[b"kTRC"] = trc
-    else:
-        for i, name in enumerate(b"rgb"):
-            body[bytes([name]) + b"XYZ"] = b"XYZ " + bytes(4) + fixed(*(row[i] for row in matrix))
-            body[bytes([name]) + b"TRC"] = trc
-    table, data, start = b"", b"", 132 + 12 * len(body)
-    for name, value in body.items():
+def _profile(space: bytes, connection: bytes, tags: Mapping[bytes, bytes]) -> bytes:
+    tags = {
+        b"desc": b"desc" + bytes(4) + struct.pack(">I", 5) + b"mine\0" + bytes(79),
+        b"cprt": b"text" + bytes(8),
+        b"wtpt": b"XYZ " + bytes(4) + _fixed(0.9642, 1, 0.8249),
+        **tags,
+    }
+    table, data, start = b"", b"", 132 + 12 * len(tags)
+    for name, value in tags.items():
         table += struct.pack(">4sII", name, start + len(data), len(value))
         data += value + bytes(-len(value) % 4)
     size = start + len(data)
-    head = struct.pack(">I4sI4s4s4s12s4s", size, b"lcms", 0x02400000, b"mntr", space, b"XYZ ", bytes(12), b"acsp")
-    head = head.ljust(68, b"\0") + fixed(0.9642, 1, 0.8249)
-    return head.ljust(128, b"\0") + struct.pack(">I", len(body)) + table + data
+    head = struct.pack(">I4sI4s4s4s12s4s", size, b"lcms", 0x02400000, b"mntr", space, connection, bytes(12), b"acsp")
+    head = head.ljust(68, b"\0") + _fixed(0.9642, 1, 0.8249)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + data
+
+
+def icc(matrix: Sequence[Sequence[float]] | None, curve: Sequence[float] | float, space: bytes = b"RGB ") -> bytes:
+    """Return an ICC profile of a matrix (XYZ under D50) and one curve: a power, or a power with a linear start."""
+    if isinstance(curve, float):
+        trc = b"curv" + bytes(4) + struct.pack(">IH", 1, round(curve * 256)) + bytes(2)
+    else:
+        trc = b"para" + bytes(4) + struct.pack(">HH", 3, 0) + _fixed(*curve)
+    tags = {b"kTRC": trc} if matrix is None else {}
+    for i, name in enumerate(b"rgb" if matrix is not None else b""):
+        tags[bytes([name]) + b"XYZ"] = b"XYZ " + bytes(4) + _fixed(*(row[i] for row in matrix))
+        tags[bytes([name]) + b"TRC"] = trc
+    return _profile(space, b"XYZ ", tags)
+
+
+def icc_of_a_table(space: bytes, channels: int) -> bytes:
+    """Return an ICC profile of a table to CIELAB, of two points a channel and of no colours in particular."""
+    points = np.random.default_rng(0).integers(100, 156, (2**channels, 3), dtype=np.uint8)
+    identity = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes([channels, 3, 2, 0]) + _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    table += identity * channels + points.tobytes() + identity * 3
+    return _profile(space, b"Lab ", {b"A2B0": table})

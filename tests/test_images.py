@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from image_files import P3, SRGB, SRGB_CURVE, chunk, icc, noise, packed, png, png_start, tags, tiff
+from image_files import P3, SRGB, SRGB_CURVE, chunk, icc, icc_of_a_table, noise, packed, png, png_start, tags, tiff
 from PIL import Image, ImageCms
 
 from genimg_fast import images
@@ -613,6 +614,30 @@ def test_colours_that_cannot_be_converted_are_told(tmp_path: Path, chunks: list,
     (tmp_path / "p.png").write_bytes(png(pixels, *chunks))
     with pytest.warns(UserWarning, match=rf"p.png: {message}"):
         np.testing.assert_array_equal(images.read(tmp_path / "p.png"), pixels)
+
+
+@pytest.mark.parametrize("name", ["p.jpg", "p.tif"])
+def test_cmyk_is_converted_by_its_profile(tmp_path: Path, name: str) -> None:
+    profile = icc_of_a_table(b"CMYK", 4)
+    ink = Image.frombytes("CMYK", (32, 32), noise(np.uint8, 4, 4, 4).repeat(8, axis=0).repeat(8, axis=1).tobytes())
+    ink.save(tmp_path / name, icc_profile=profile, **({"quality": 100, "subsampling": 0} if name == "p.jpg" else {}))
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = np.asarray(ImageCms.profileToProfile(ink, source, target, outputMode="RGB"))
+    assert np.abs(expected.astype(int) - np.asarray(ink.convert("RGB"))).max() > 20
+    np.testing.assert_allclose(images.read(tmp_path / name).astype(int), expected, atol=2)
+
+
+def test_a_profile_of_tables_is_applied_at_8_bits_and_told_at_16(tmp_path: Path) -> None:
+    profile = icc_of_a_table(b"RGB ", 3)
+    pixels = noise(np.uint8, 9, 8, 3)
+    chunks = (b"iCCP", b"x\0\0" + zlib.compress(profile))
+    (tmp_path / "p.png").write_bytes(png(pixels, chunks))
+    (tmp_path / "wide.png").write_bytes(png(pixels.astype(np.uint16) * 257, chunks))
+    source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+    expected = ImageCms.profileToProfile(Image.fromarray(pixels), source, target, outputMode="RGB")
+    np.testing.assert_array_equal(images.read(tmp_path / "p.png"), np.asarray(expected))
+    with pytest.warns(UserWarning, match=r"wide.png: its colour profile is broken or cannot be applied at 16 bits"):
+        np.testing.assert_array_equal(images.read(tmp_path / "wide.png"), pixels.astype(np.uint16) * 257)
 
 
 def test_alpha_takes_no_part_in_the_conversion(tmp_path: Path) -> None:
