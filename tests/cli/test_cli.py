@@ -179,7 +179,7 @@ BAD = [
     (["grey.png", "--size", "0"], "size must be at least 8, got 0"),
     (["grey.png", "--size", "-5"], "'--size': '-5' is not a size; accepted are HEIGHTxWIDTH"),
     (["grey.png", "--size", "3x4x5"], "is not a size"),
-    (["grey.png", "--size", "175000x175000"], "'--size': '175000x175000' is more than 134217728 pixels"),
+    (["grey.png", "--size", "175000x175000"], f"'--size': '175000x175000' is more than {images.MAX_PIXELS} pixels"),
     (["grey.png", "--height", "9"], "height must be at most 3 for an exemplar of 40x48"),
     (["grey.png", "--height", "tall"], "'--height': 'tall' is not 'auto' or a number of scales"),
     (["grey.png", "--order", "16"], "'--order': 16 is not in the range"),
