@@ -255,9 +255,8 @@ def test_a_bar_fits_into_80_columns(folder: Path) -> None:
 
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    running = started(
-        *PS, "-o", "out/a.png", "--iterations", 3, "--scales", 1, stdout=subprocess.DEVNULL, stderr=terminal
-    )
+    words = [*MAIN, *PS, "-o", "out/a.png", "--iterations", "3", "--scales", "1"]
+    running = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=terminal)
     os.close(terminal)
     shown, until = b"", time.monotonic() + 60
     while time.monotonic() < until:
