@@ -200,7 +200,7 @@ def test_progress_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "title: 100%" in shown
     assert "2/2" in shown
     assert "loss=" in shown
-    assert "b=" in shown
+    assert "a=" in shown
     run(watch=quiet(), n_iter=2)
     assert capsys.readouterr().err == ""
 

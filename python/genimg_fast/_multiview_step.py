@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from genimg_fast import multiview
+from genimg_fast._core.progress import tracked
 from genimg_fast._schedulers import Coefficients, coefficients, prepared
 from genimg_fast.views import Views
 
@@ -193,7 +194,7 @@ class MultiViewStep:
             x: Standard normal noise; or, with ``start``, pictures at that timestep.
             start: The number of the first step: later ones keep more of ``x`` (SDEdit, Meng et al. 2022).
             generator: As for `step`. With one, the same pictures each time, for any number of threads.
-            progress: Show a bar on a terminal.
+            progress: Show progress on standard error.
             callback: Called after each step with its number, its timestep and the pictures so far.
 
         Returns:
@@ -203,12 +204,7 @@ class MultiViewStep:
             generator = np.random.default_rng(generator)
         if not 0 <= start < len(self.timesteps):
             raise ValueError(f"MultiViewStep: start must be from 0 to {len(self.timesteps) - 1}, got {start}")
-        timesteps: Any = self.timesteps[start:]
-        if progress:
-            from tqdm import tqdm
-
-            timesteps = tqdm(timesteps, desc="sample", disable=None, leave=False)
-        for number, t in enumerate(timesteps, start):
+        for number, t in enumerate(tracked(self.timesteps[start:], "sample", shown=progress), start):
             x = self.step(denoise(self.inputs(x), t), t, x, generator=generator, number=number)
             if callback is not None:
                 callback(number, t, x)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from genimg_fast import _arguments as check
+from genimg_fast._core.progress import ProgressBar, warn_interrupted
 
 OPTIMIZERS = ("lbfgs", "adam")
 
@@ -141,8 +141,8 @@ class Watch:
     """Counts the evaluations of a descent on several pictures, and shows and reports them.
 
     Args:
-        title: Of the progress bar.
-        progress: Whether to show one, where standard error is a terminal.
+        title: Title of the progress bar.
+        progress: Whether to show it.
         callback: Called with a `DescentStep` after each evaluation, or None.
         picture: Makes the caller's picture of planes (1, C, H, W) and the index of a start.
     """
@@ -155,18 +155,15 @@ class Watch:
         picture: Callable[[torch.Tensor, int], Any],
     ) -> None:
         self._title, self._callback, self._picture = title, callback, picture
-        self._wants_bar = progress and sys.stderr.isatty()
-        self._bar: Any = None
+        self._is_shown = progress
+        self._bar: ProgressBar | None = None
         self._counts: list[int] = []
         self._each = 0
 
     def start(self, n_pictures: int, n_evaluations: int) -> None:
         """Begin to count up to a number of evaluations of each picture."""
         self._counts, self._each = [0] * n_pictures, n_evaluations
-        if self._wants_bar:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=n_pictures * n_evaluations, desc=self._title, unit="it")
+        self._bar = ProgressBar(self._title, n_pictures * n_evaluations, shown=self._is_shown)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -179,16 +176,16 @@ class Watch:
             item, size, self._counts[item], self._each, loss, losses, lambda: self._picture(planes, item)
         )
         if self._bar is not None:
-            self._bar.set_postfix({"loss": f"{loss:.3g}"} | _short(losses), refresh=False)
-            self._bar.update()
+            self._bar.update(sum(self._counts), {"loss": f"{loss:.3g}"} | _largest(losses))
         if self._callback is not None:
             self._callback(step)
 
     def skip_to(self, item: int, n: int) -> None:
         """Count evaluations that the picture ``item`` did not need, up to ``n``."""
-        if self._bar is not None and n > self._counts[item]:
-            self._bar.update(n - self._counts[item])
-        self._counts[item] = n
+        if n > self._counts[item]:
+            self._counts[item] = n
+            if self._bar is not None:
+                self._bar.update(sum(self._counts))
 
     @property
     def counted(self) -> str:
@@ -236,8 +233,7 @@ def descend(
                 _minimise(best, objective(size, item), settings, functools.partial(watch.count, item, size))
                 watch.skip_to(item, level * settings.n_iter)
     except KeyboardInterrupt:
-        message = f"stopped by Ctrl-C after {watch.counted}; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        warn_interrupted(watch.counted, stacklevel=3)
     finally:
         watch.close()
     return [resized(picture, sizes[-1], circular=circular) for picture in pictures]
@@ -370,5 +366,9 @@ def _optimizer(x: torch.Tensor, settings: Settings) -> torch.optim.Optimizer:
     )
 
 
-def _short(parts: Parts) -> dict[str, str]:
-    return {name: f"{value:.2g}" for name, value in parts.items()}
+def _largest(parts: Parts) -> dict[str, str]:
+    """Return the largest part of a loss; a progress bar of 80 columns holds no more."""
+    if not parts:
+        return {}
+    name = max(parts, key=lambda one: parts[one])
+    return {name: f"{parts[name]:.2g}"}

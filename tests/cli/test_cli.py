@@ -90,9 +90,9 @@ def test_it_says_where_the_picture_is_and_how_long_each_step_took(folder: Path) 
     done = synthesise(folder / "colour.png", "-o", output, "--iterations", 1)
     assert done.exit_code == 0
     lines = done.output.splitlines()
-    assert [line.split()[0] for line in lines] == ["read", "synthesise", "write", "picture:"]
-    assert all(line.endswith(" s") for line in lines[:3])
-    assert lines[3] == f"picture: {output}"
+    assert [line.split()[0] for line in lines] == ["seed", "read", "synthesise", "write", "picture:"]
+    assert all(line.endswith(" s") for line in lines[1:4])
+    assert lines[4] == f"picture: {output}"
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
@@ -159,7 +159,7 @@ def test_ctrl_c_saves_the_picture_so_far(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_synthesis.Synthesis, "project", interrupted)
     output = folder / "out" / "t.png"
     done = synthesise(folder / "grey.png", "-o", output, "--seed", 1, "--iterations", 9)
-    assert done.exit_code == 0
+    assert done.exit_code == 130
     assert "stopped by Ctrl-C after 2 of 9 iterations" in done.output
     monkeypatch.undo()
     np.testing.assert_array_equal(images.read(output), gf.textures.heeger_bergen(GREY, seed=1, n_iter=2))
@@ -169,7 +169,7 @@ BAD = [
     (["missing.png"], "missing.png: No such file"),
     (["text.png"], "text.png is not a picture; accepted are PNG, JPEG and TIFF"),
     (["out"], "out: Is a directory"),
-    (["tiny.png"], "image must be at least 8x8 pixels, got 2x2"),
+    (["tiny.png"], "IN must be at least 8x8 pixels, got 2x2"),
     (["grey.png", "-o", "none/t.png"], "none does not exist"),
     (["grey.png", "-o", "text.png/t.png"], "does not exist"),
     (["grey.png", "-o", "/proc/t.png"], "the folder /proc cannot be written"),
@@ -191,7 +191,7 @@ BAD = [
     (["grey.png", "--update", "newton"], "'--update': 'newton' is not one of"),
     (["grey.png", "--mix", "grey.png"], "'--mix': 'grey.png' is not FILE:WEIGHT"),
     (["grey.png", "--mix", "grey.png:-1"], "'--mix': 'grey.png:-1' is not FILE:WEIGHT"),
-    (["grey.png", "--mix", "colour.png:1"], "image[1] must have the number of channels of image[0], got 3 and 1"),
+    (["grey.png", "--mix", "colour.png:1"], "--mix number 1 must have the number of channels of IN, got 3 and 1"),
     (["colour.png", "--palette", "grey.png"], "palette must have the number of channels of image, got 1 and 3"),
     (["grey.png", "--palette", "missing.png"], "missing.png: No such file"),
     (["grey.png", "--colour"], "No such option '--colour'"),

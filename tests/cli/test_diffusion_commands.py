@@ -108,7 +108,7 @@ def test_ctrl_c_saves_the_training(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(_training._Training, "advance", interrupted)
     done = training("--steps", 9)
-    assert done.exit_code == 0
+    assert done.exit_code == 130
     assert "stopped by Ctrl-C after 3 of 9 steps" in done.stderr
     assert gf.diffusion.Model.from_file("out/m.safetensors").facts["step"] == 3
 
@@ -222,7 +222,7 @@ def test_ctrl_c_while_the_built_in_model_is_trained(folder: Path, monkeypatch: p
 
     monkeypatch.setattr(_training._Training, "advance", interrupted)
     done = command("anagram", "-o", "out/a.png")
-    assert done.exit_code == 1
+    assert done.exit_code == 130
     assert "stopped by Ctrl-C after 1 of 4 steps" in done.stderr
     assert list((folder / "out").iterdir()) == []
 
@@ -236,7 +236,7 @@ def test_the_cache_is_in_the_home_folder_by_default(value: str, monkeypatch: pyt
 
 
 BAD_TRAININGS = [
-    (["missing", "-o", "m.safetensors"], "data must be 'digits' or a folder of pictures; missing is no folder"),
+    (["missing", "-o", "m.safetensors"], "DATA must be digits or a folder of pictures, got missing"),
     (["data", "-o", "m.pt"], "m.pt must end in one of .safetensors"),
     (["data", "-o", "none/m.safetensors"], "the folder none does not exist"),
     (["data", "-o", "m.safetensors", "--resume"], "there is no checkpoint at m.safetensors"),
@@ -244,7 +244,7 @@ BAD_TRAININGS = [
     (["data", "-o", "m.safetensors", "--size", "9"], "size must be a multiple of 4"),
     (["data", "-o", "m.safetensors", "--steps", "0"], "'--steps': 0 is not in the range"),
     (["data", "-o", "m.safetensors", "--label-dropout", "1"], "'--label-dropout': 1.0 is not in the range"),
-    (["data", "-o", "m.safetensors", "--device", "abacus"], "device must be one that torch has here"),
+    (["data", "-o", "m.safetensors", "--device", "abacus"], "'--device': torch has no device 'abacus' here"),
     ([], "Missing argument 'DATA'"),
 ]
 
@@ -261,7 +261,7 @@ BAD_ANAGRAMS = [
     (["-o", "out/a.bmp"], "out/a.bmp must end in one of .png"),
     (["--animate", "out/a.mp4"], "out/a.mp4 must end in one of .gif, .png"),
     (["--label", "bird", "--label", "cat"], "label must be one of 'cat', 'dog', got 'bird'"),
-    (["--label", "dog"], "labels must name a class for each of 2 views, got 1"),
+    (["--label", "dog"], "--label must be given once for each of 2 views, got 1"),
     (["--view", "identity", "--view", "inside_out"], "inside_out"),
     (["--steps", "1001"], "steps must be at most 1000"),
     (["--sampler", "euler"], "'--sampler': 'euler' is not one of 'ddpm', 'ddim'"),

@@ -87,13 +87,13 @@ def test_networks_and_their_weights(folder: Path, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(gf.features, name, network(name))
     for arguments in (
         ("--features", "vgg19", "--weights-file", "w.pth"),
-        ("--features", "vgg16", "--download"),
+        ("--features", "vgg16", "--download", "--inputs", "caffe"),
         ("--features", "hed_vgg16", "--normalize"),
     ):
         found = result_of(folder, *arguments)
     np.testing.assert_array_equal(found, expected(features=gf.features.random(levels=1, sizes=(3,))))
-    assert asked[0] == ("vgg19", {"weights": "w.pth", "normalize": None, "download": False})
-    assert asked[1] == ("vgg16", {"weights": None, "normalize": None, "download": True})
+    assert asked[0] == ("vgg19", {"weights": "w.pth", "normalize": None, "download": False, "inputs": None})
+    assert asked[1] == ("vgg16", {"weights": None, "normalize": None, "download": True, "inputs": "caffe"})
     name, options = asked[2]
     assert (name, options["weights"], "download" in options) == ("hed_vgg16", None, False)
     np.testing.assert_array_equal(options["normalize"], [GREY])
@@ -105,7 +105,7 @@ def test_it_says_where_the_picture_is_and_draws(folder: Path) -> None:
     done = command(folder / "colour.png", "-o", output, "--iterations", 1, "--figure", figure)
     assert done.exit_code == 0, done.output
     words = [line.split()[0] for line in done.output.splitlines()]
-    assert words == ["read", "synthesise", "write", "draw", "figure:", "picture:"]
+    assert words == ["seed", "read", "synthesise", "write", "picture:", "draw", "figure:"]
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert images.read(output).shape == COLOUR.shape
 
@@ -133,7 +133,7 @@ def test_ctrl_c_saves_the_picture_so_far(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(_optimization.Watch, "count", interrupted)
     output = folder / "out" / "t.png"
     done = command(folder / "grey.png", "-o", output, "--iterations", 9)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 130, done.output
     assert "stopped by Ctrl-C after 2 of 9 evaluations" in done.stderr
     np.testing.assert_array_equal(np.sort(images.read(output), axis=None), np.sort(GREY, axis=None))
 
@@ -152,7 +152,7 @@ def test_ctrl_c_saves_the_picture_so_far(folder: Path, monkeypatch: pytest.Monke
         (("--tile", 8), "tile must be at least 32, got 8"),
         (("--tileable", "--size", "40x50"), "size must be a multiple of 4"),
         (("--size", "9999999"), "is more than"),
-        (("--device", "nowhere"), "device must be one that torch has here"),
+        (("--device", "nowhere"), "'--device': torch has no device 'nowhere' here"),
         (("--mix", "none.png"), "is not FILE:WEIGHT"),
         (("--iterations", 0), "0 is not in the range"),
     ],

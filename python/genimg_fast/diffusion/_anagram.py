@@ -88,7 +88,7 @@ def anagram(
         seed: Picture i has the seed ``seed + i``. None: different each time.
         reader: Gives the logarithm of each class' probability, (N, classes), for pictures (N, C, S, S) in [0, 1].
             Default: `digits_classifier` for a model of the digits, else `model_reader`, the model itself.
-        progress: Whether to show a bar, where standard error is a terminal.
+        progress: Whether to show progress on standard error.
 
     Returns:
         The pictures, those with the largest alignment first; equal ones by concealment.

@@ -33,7 +33,7 @@ def digits_model(
     An interrupted training goes on at the next call.
 
     Args:
-        progress: Whether to show a bar, where standard error is a terminal.
+        progress: Whether to show progress on standard error.
         callback: Called with a `TrainingStep` after each step of a training.
         say: Called with a line that says where the model is, or is going to be.
 

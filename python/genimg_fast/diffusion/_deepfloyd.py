@@ -13,6 +13,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast import multiview
+from genimg_fast._core.progress import tracked
 from genimg_fast._multiview_step import MultiViewStep
 from genimg_fast.diffusion._wrappers import embeddings, stacked
 from genimg_fast.views import Views
@@ -108,7 +109,7 @@ class IFMultiViewPipeline:
             guidance: As for `MultiViewStep`; None: none, and the network does half the work.
             noise_level: Of the enlarged pictures, a timestep of ``image_noising_scheduler``.
             generator: With one, the same pictures each time.
-            progress: Show a bar on a terminal.
+            progress: Show progress on standard error.
             callback: Called after each step with its number, its timestep and the noisy pictures in [-1, 1].
             preview_every: Keep the pictures that are expected at each so many-th step.
 
@@ -203,10 +204,7 @@ class IFMultiViewPipeline:
 
 
 def _steps(timesteps: list[float], progress: bool) -> Iterator[tuple[int, float]]:
-    from tqdm import tqdm
-
-    bar = tqdm(timesteps, desc="sampling", unit="step", disable=None if progress else True)
-    return enumerate(bar)
+    return enumerate(tracked(timesteps, "sampling", shown=progress))
 
 
 def _shown(x: torch.Tensor) -> torch.Tensor:

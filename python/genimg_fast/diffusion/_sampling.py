@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from genimg_fast import _arguments as check
+from genimg_fast._core.progress import tracked
 from genimg_fast._multiview_step import MultiViewStep
 from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model
 from genimg_fast.diffusion._packages import need
@@ -48,7 +49,7 @@ def sample(
             specks in more of its pictures).
         seed: Picture i has the seed ``seed + i``, whatever the others are, and its noise does not depend on device or
             threads. None: different each time.
-        progress: Whether to show a bar, where standard error is a terminal.
+        progress: Whether to show progress on standard error.
 
     Returns:
         (number of labels * n, C, S, S) float32 in [0, 1], on the model's device: the n pictures of the first label
@@ -82,14 +83,12 @@ def draw(
     Args:
         labels: (V * B,), those of the first view first.
     """
-    from tqdm import tqdm
-
     step = MultiViewStep(views, scheduler(sampler, steps), guidance=None if guidance == 1 else guidance)
     none = torch.full_like(labels, model.no_class)
     labels = (torch.cat([none, labels]) if step.is_guided else labels).to(model.device)
     noise = _Noise(seeds, model.shape, model.device)
     x = noise()
-    for number, t in enumerate(tqdm(step.timesteps, desc="sampling", unit="step", disable=None if progress else True)):
+    for number, t in enumerate(tracked(step.timesteps, "sampling", shown=progress)):
         fresh = noise() if sampler == "ddpm" else None
         x = step.step(model(step.inputs(x), t, labels), t, x, noise=fresh, number=number)
     return x.clamp(-1, 1).add(1).div(2)

@@ -11,9 +11,7 @@ import math
 import os
 import signal
 import threading
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast import images
+from genimg_fast._core.progress import ProgressBar, warn_interrupted
 from genimg_fast.diffusion import _data
 from genimg_fast.diffusion._model import (
     SCHEDULE,
@@ -105,7 +104,7 @@ def train(
         save_every: Steps between two checkpoints; there is one in the end too.
         resume: Go on from the checkpoint, with the same data and settings; ``steps`` may differ.
         device: Where to compute, such as "cuda"; default: the processor.
-        progress: Whether to show a bar, where standard error is a terminal.
+        progress: Whether to show progress on standard error.
         callback: Called with a `TrainingStep` after each step.
 
     Returns:
@@ -132,11 +131,14 @@ def train(
         training.load(path)
     if training.step > steps:
         raise ValueError(f"steps must be at least those of the checkpoint, {training.step}, got {steps}")
-    with _bar(training.step, steps, progress) as bar, _Interruption() as interruption:
+    with (
+        ProgressBar("training", steps, unit="step", initial=training.step, shown=progress) as bar,
+        _Interruption() as interruption,
+    ):
         try:
             while training.step < steps and not interruption.asked:
                 loss = training.advance()
-                bar(loss)
+                bar.update(training.step, {"loss": f"{loss:.3g}"})
                 if path is not None and training.step % save_every == 0 and training.step < steps:
                     training.save(path)
                 if callback is not None:
@@ -148,8 +150,7 @@ def train(
         if path is not None:
             training.save(path)
     if training.step < steps:
-        message = f"stopped by Ctrl-C after {training.step} of {steps} steps; this is the model so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warn_interrupted(f"{training.step} of {steps} steps", result="model", stacklevel=2)
     return training.model()
 
 
@@ -272,22 +273,6 @@ class _Interruption:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-
-
-@contextmanager
-def _bar(step: int, steps: int, progress: bool) -> Iterator[Callable[[float], None]]:
-    """Give a function that shows a step and its loss."""
-    from tqdm import tqdm
-
-    with tqdm(
-        initial=step, total=steps, desc="training", unit="step", disable=None if progress else True
-    ) as bar:  # None: shown on a terminal alone
-
-        def show(loss: float) -> None:
-            bar.set_postfix({"loss": f"{loss:.3g}"}, refresh=False)
-            bar.update()
-
-        yield show
 
 
 def _share(name: str, value: Any) -> float:

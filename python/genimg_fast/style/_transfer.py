@@ -138,7 +138,8 @@ def transfer(
             convolutions, whose bits may depend on the number of threads, do. Several numbers give a batch, along a new
             first axis, whose items are those of each number alone. None: different each time.
         device: Where to compute, such as "cuda". None: where the content is.
-        progress: Show a progress bar with the loss and its parts, where standard error is a terminal.
+        progress: Show progress on standard error, with the loss and its largest part: a bar on a terminal,
+            elsewhere a line every ten seconds.
         callback: Called with a `DescentStep` after each evaluation.
 
     Returns:

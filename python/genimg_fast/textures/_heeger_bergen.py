@@ -65,7 +65,8 @@ def heeger_bergen(
         seed: Of the noise: a number gives the same result each time on one kind of device, for any number of threads.
             Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
             different each time.
-        progress: Show a progress bar with the remaining distance, where standard error is a terminal.
+        progress: Show progress on standard error, with the remaining distance: a bar on a terminal,
+            elsewhere a line every ten seconds.
         pyramid: "frequency" (`SteerablePyramidFreq`) or "spatial" (`SteerablePyramidSpace`).
         update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
             closer to the exemplar in the same number of iterations.

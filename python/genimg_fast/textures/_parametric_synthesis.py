@@ -38,9 +38,10 @@ class ParametricStep:
         return max(self.errors.values())
 
     @property
-    def shown(self) -> dict[str, float]:
-        """What the progress bar shows."""
-        return self.errors
+    def shown(self) -> dict[str, str]:
+        """The numbers beside the progress bar: the largest error alone, so that a bar of 80 columns holds it."""
+        worst = max(self.errors, key=lambda name: self.errors[name])
+        return {worst: f"{self.errors[worst]:.4f}"}
 
 
 @dataclass(frozen=True)

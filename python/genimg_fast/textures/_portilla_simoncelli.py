@@ -99,7 +99,8 @@ def portilla_simoncelli(
             Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
             different each time.
         device: Where to compute, such as "cuda". None: where the exemplar is.
-        progress: Show a progress bar with the families' relative errors, where standard error is a terminal.
+        progress: Show progress on standard error, with the largest relative error: a bar on a terminal,
+            elsewhere a line every ten seconds.
         callback: Called before the first iteration and after each with a `ParametricStep`, or in a descent after each
             evaluation with a `DescentStep`, whose ``losses`` are the squares of the families' relative errors.
 
@@ -158,13 +159,13 @@ def portilla_simoncelli(
         impose = TextureProjection(texture, model, shape, smallest)
         spread = None if kept is None else kept.repeated(len(shares.mixtures))
         projection = Projection(impose, shares, spread, acceleration)
-        watch = Watch("portilla-simoncelli", n_iter, settings.tolerance, callback, progress)
+        watch = Watch("ps", n_iter, settings.tolerance, callback, progress)
         starts = shares.blended(projected(projection, starts, watch, lambda now: picture(shares.blended(now))))
         if method == "projection":
             return picture(starts)
         steps = [shape]
     run = Descent(exemplars.pictures, shares.mixtures[0], model, shape, where, kept)
-    watch_descent = descent.Watch("portilla-simoncelli", progress, callback, item)
+    watch_descent = descent.Watch("ps", progress, callback, item)
     return picture(run.run(list(starts.split(1)), steps, settings, watch_descent))
 
 

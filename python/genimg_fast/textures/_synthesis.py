@@ -46,9 +46,9 @@ class Step:
     picture: Callable[[], Any]
 
     @property
-    def shown(self) -> dict[str, float]:
-        """What the progress bar shows."""
-        return {"distance": self.distance}
+    def shown(self) -> dict[str, str]:
+        """The numbers beside the progress bar."""
+        return {"distance": f"{self.distance:.4f}"}
 
 
 class Synthesis:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from genimg_fast._core.progress import ProgressBar, warn_interrupted
 
 
 class Watched(Protocol):
@@ -18,7 +18,7 @@ class Watched(Protocol):
     def distance(self) -> float: ...
 
     @property
-    def shown(self) -> dict[str, float]: ...
+    def shown(self) -> dict[str, str]: ...
 
 
 class Watch:
@@ -29,26 +29,23 @@ class Watch:
         n_iter: Number of iterations.
         tolerance: The distance that is close enough.
         callback: Called with each step, or None.
-        progress: Whether to show a bar, where standard error is a terminal.
+        progress: Whether to show progress on standard error.
     """
 
     def __init__(
         self, title: str, n_iter: int, tolerance: float, callback: Callable[[Any], Any] | None, progress: bool
     ) -> None:
         self._title, self.n_iter, self._tolerance, self._callback = title, n_iter, tolerance, callback
-        self._bar: Any = None
-        self._wants_bar = progress and sys.stderr.isatty()
+        self._is_shown = progress
+        self._bar: ProgressBar | None = None
 
     @property
     def measures(self) -> bool:
         """Whether anyone wants to know the distance, which costs time."""
-        return self._wants_bar or self._tolerance > 0 or self._callback is not None
+        return self._tolerance > 0 or self._callback is not None or (self._bar is not None and self._bar.is_due)
 
     def __enter__(self) -> Watch:
-        if self._wants_bar:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=self.n_iter, desc=self._title, unit="it")
+        self._bar = ProgressBar(self._title, self.n_iter, shown=self._is_shown)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -57,14 +54,12 @@ class Watch:
 
     def warn_stopped(self, done: int) -> None:
         """Tell the caller of the caller's caller that Ctrl-C ended the synthesis."""
-        message = f"stopped by Ctrl-C after {done} of {self.n_iter} iterations; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warn_interrupted(f"{done} of {self.n_iter} iterations", stacklevel=4)
 
     def report(self, step: Watched) -> bool:
         """Tell the user and the caller; return whether the synthesis is within the tolerance."""
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4f}" for name, value in step.shown.items()}, refresh=False)
-            self._bar.update(step.iteration - self._bar.n)
+            self._bar.update(step.iteration, step.shown)
         if self._callback is not None:
             self._callback(step)
         return step.distance <= self._tolerance
