@@ -56,7 +56,7 @@ def checked_settings(optimizer: Any, n_iter: Any, tolerance: Any, learning_rate:
     return Settings(
         check.choice("optimizer", optimizer, OPTIMIZERS),
         check.integer("n_iter", n_iter, 1),
-        check.tolerance(tolerance),
+        check.not_negative("tolerance", tolerance),
         check.positive("learning_rate", learning_rate),
         check.integer("history_bytes", history_bytes, 0),
     )
@@ -237,7 +237,7 @@ def descend(
                 watch.skip_to(item, level * settings.n_iter)
     except KeyboardInterrupt:
         message = f"stopped by Ctrl-C after {watch.counted}; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=3)
+        warnings.warn(message, RuntimeWarning, stacklevel=4)
     finally:
         watch.close()
     return [resized(picture, sizes[-1], circular=circular) for picture in pictures]

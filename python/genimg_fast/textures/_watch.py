@@ -56,9 +56,9 @@ class Watch:
             self._bar.close()
 
     def warn_stopped(self, done: int) -> None:
-        """Tell the caller of the caller's caller that Ctrl-C ended the synthesis."""
+        """Tell who called the system that Ctrl-C ended the synthesis."""
         message = f"stopped by Ctrl-C after {done} of {self.n_iter} iterations; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
     def report(self, step: Watched) -> bool:
         """Tell the user and the caller; return whether the synthesis is within the tolerance."""
