@@ -59,7 +59,16 @@ WHITE_IS_ONE = {
     "plot.transfer": ["content"],
 }
 PICTURES = [(name, argument) for table in (ANY_UNIT, WHITE_IS_ONE) for name in table for argument in table[name]]
-NO_CALL = {"DescentStep", "FamilyDifference", "Field", "Network", "ParametricStep", "Stage", "Step", "TextureStatistics"}
+NO_CALL = {
+    "DescentStep",
+    "FamilyDifference",
+    "Field",
+    "Network",
+    "ParametricStep",
+    "Stage",
+    "Step",
+    "TextureStatistics",
+}
 
 
 def function_of(name: str) -> Callable[..., Any]:

@@ -126,6 +126,12 @@ def function(name: str, value: Any) -> Any:
     return value
 
 
+def flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, int, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {_short(value)}")
+    return bool(value)
+
+
 def several(name: str, value: Any) -> list[Any]:
     """Return the items of a list, a tuple or anything else that is iterated over, but for text."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:

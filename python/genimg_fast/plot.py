@@ -48,6 +48,7 @@ def pyramid(coeffs: Mapping[Any, Any], *, parts: str = "rectangular", residuals:
         ValueError: More than one picture or channel, no bands, or an unknown value of ``parts``.
     """
     check.choice("parts", parts, PARTS)
+    check.flag("residuals", residuals)
     if not isinstance(coeffs, Mapping):
         raise TypeError(f"coeffs must be the dict that a pyramid returns, got {type(coeffs).__name__}")
     rows = [[tile for band in row for tile in _tiles(*band, parts)] for row in _rows(coeffs, residuals)]
@@ -87,6 +88,8 @@ def histograms(
         ValueError: The keys of the two differ.
     """
     check.integer("bins", bins, 1)
+    if len(check.several("labels", labels)) != 2:
+        raise ValueError(f"labels must be two, got {len(labels)}")
     many = values if isinstance(values, Mapping) else {"": values}
     wanted = reference if isinstance(reference, Mapping) else {"": reference}
     if list(many) != list(wanted):
@@ -184,7 +187,11 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _values(values: Mapping[str, Any], name: str, key: str) -> np.ndarray:
-    return numbers_of(values[key], f"{name}[{key!r}]" if key else name).ravel()
+    title = f"{name}[{key!r}]" if key else name
+    numbers = numbers_of(values[key], title).ravel()
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"{title} must hold finite values, got {numbers.size}, some of them NaN or infinite or none")
+    return numbers
 
 
 def _rows(coeffs: Mapping[Any, Any], residuals: bool) -> Iterable[list[tuple[str, np.ndarray]]]:

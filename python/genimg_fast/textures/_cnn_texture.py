@@ -127,6 +127,7 @@ def cnn_texture(
         in_unit_range(one, kind, name)
     exemplars = _Exemplars(planes, check.weights(weights, len(planes)), kind)
     check.function("callback", callback)
+    tileable, match_histogram = check.flag("tileable", tileable), check.flag("match_histogram", match_histogram)
     shape = check.size(size, planes[0].shape[-2:])
     seeds, has_seed_axis = check.seeds(seed)
     settings = checked_settings(optimizer, n_iter, tolerance, learning_rate, history_bytes)
