@@ -64,7 +64,10 @@ def promoted(planes: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndar
     for name, count in zip(names, counts, strict=True):
         if count not in (1, most):
             first = names[counts.index(most)]
-            raise ValueError(f"{name} must have the number of channels of {first} or 1, got {count} and {most}")
+            raise ValueError(
+                f"{name} must have the number of channels of {first}, got {count} and {most}; grey pictures alone count "
+                f"as {most} equal channels"
+            )
     return [with_channels(one, most) for one in planes]
 
 

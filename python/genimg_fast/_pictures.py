@@ -246,7 +246,7 @@ def mask_of(mask: Any, name: str, shape: tuple[int, int], of: str) -> np.ndarray
         mask: An array (H, W) or (H, W, 1), a tensor (H, W) or (1, H, W), or nested numbers.
         name: Of the argument, for errors.
         shape: (H, W).
-        of: Whose shape that is, for errors.
+        of: What shape that is, for errors.
 
     Raises:
         TypeError: Another dtype or kind.
@@ -257,7 +257,7 @@ def mask_of(mask: Any, name: str, shape: tuple[int, int], of: str) -> np.ndarray
     if values.ndim == 3 and values.shape[axis] == 1:
         values = values.squeeze(axis)
     if values.shape != shape:
-        raise ValueError(f"{name} must have the height and width of the {of}, {shape}, got {tuple(values.shape)}")
+        raise ValueError(f"{name} must have {of} {shape}, got {tuple(values.shape)}")
     if values.dtype.kind in "ui" and values.size and not 0 <= values.min() <= values.max() <= 1:
         if values.dtype.name not in _WHITE:
             raise TypeError(

@@ -358,12 +358,12 @@ def test_a_constant_picture_stays_constant() -> None:
         (
             {"image": [FUR, FUR[..., :2]]},
             ValueError,
-            r"image\[1\] must have the number of channels of image\[0\] or 1, got 2 and 3",
+            r"image\[1\] must have the number of channels of image\[0\], got 2 and 3",
         ),
         (
             {"image": FUR, "palette": FUR[..., :2]},
             ValueError,
-            "palette must have the number of channels of image or 1, got 2 and 3",
+            "palette must have the number of channels of image, got 2 and 3",
         ),
         ({"palette": SMALL * np.nan}, ValueError, "palette must be finite everywhere"),
     ],

@@ -498,7 +498,7 @@ def test_other_bad_arguments_are_named(options, error, message):
         ({"mask": np.ones((64, 64))}, "mask must be None without a canvas"),
         ({"canvas": GRAVEL[:32]}, None),
         ({"canvas": GRAVEL, "mask": np.full((64, 64), 2.0)}, r"mask must lie in \[0, 1\]"),
-        ({"canvas": GRAVEL, "mask": np.ones((3, 3))}, "mask must have the height and width of the result"),
+        ({"canvas": GRAVEL, "mask": np.ones((3, 3))}, "mask must have the result's size"),
         ({"canvas": GRAVEL, "size": 32}, "canvas must have the result's size"),
         ({"weights": [1, 2]}, "weights must hold one number"),
         ({"weights": [np.ones((3, 3))]}, r"weights\[0\] must be a map of the result's size"),

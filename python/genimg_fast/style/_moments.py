@@ -73,10 +73,9 @@ def wct(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
 
 def _unit(maps: torch.Tensor) -> torch.Tensor:
     """Return a power of two (..., 1, 1, 1) about as large as the largest absolute value of maps (..., C, H, W)."""
-    largest = maps.detach().abs().amax((-3, -2, -1), keepdim=True).double()
-    limits = torch.finfo(maps.dtype)
-    most = 2.0 ** (math.frexp(limits.max)[1] - 1)
-    return largest.log2().floor().exp2().clamp(limits.tiny, most).to(maps.dtype)
+    largest = torch.linalg.vector_norm(maps.detach(), math.inf, (-3, -2, -1), keepdim=True)
+    most = -math.log2(torch.finfo(maps.dtype).tiny)
+    return largest.log2().floor().clamp(-most, most if maps.dtype != torch.float16 else 15).exp2()
 
 
 def _power(covariance: torch.Tensor, exponent: float) -> torch.Tensor:

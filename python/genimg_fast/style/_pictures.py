@@ -179,7 +179,7 @@ def _masks(value: Any, n: int, shape: Shape, dtype: np.dtype) -> list[np.ndarray
 
 
 def _mask(image: Any, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    mask = mask_of(image, name, shape, "content")
+    mask = mask_of(image, name, shape, "the height and width of the content,")
     if not mask.any():
         raise ValueError(f"{name} must not be 0 everywhere")
     return mask.astype(dtype)

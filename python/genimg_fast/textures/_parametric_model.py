@@ -71,6 +71,7 @@ class PortillaSimoncelli(nn.Module):
     """
 
     _index: Tensor
+    _powers: Tensor
 
     @system("PortillaSimoncelli")
     def __init__(
@@ -105,6 +106,8 @@ class PortillaSimoncelli(nn.Module):
         index = torch.cat([kept.flatten() for kept in self._kept.values()]).nonzero()[:, 0]
         self._scale_of_each = [every[i] for i in index.tolist()]
         self.register_buffer("_index", index, persistent=False)
+        powers = [torch.tensor(_POWERS.get(name, 0)).expand(shape).flatten() for name, (shape, _) in shapes.items()]
+        self.register_buffer("_powers", torch.cat(powers)[index].double(), persistent=False)
         self.eval()
 
     def extra_repr(self) -> str:
@@ -127,11 +130,11 @@ class PortillaSimoncelli(nn.Module):
             TypeError: ``image`` is no tensor of floats.
             ValueError: Its shape is not (B, C, *image_shape), or ``scales`` names none of this model's.
         """
-        planes, unit = _in_unit(self._planes(image))
+        planes, exponent = _in_unit(self._planes(image))
         statistics = measure(planes, self._pyramid, Settings(self.spatial_corr_width))
-        named = self._values(statistics).items()
-        values = torch.cat([_in_powers(value, unit, _POWERS.get(name)).flatten(2) for name, value in named], -1)
-        vector = values.to(_working(image)).index_select(-1, self._index).unflatten(0, image.shape[:2])[:, :, 0]
+        values = torch.cat([value.flatten(2) for value in self._values(statistics).values()], -1)
+        vector = values.index_select(-1, self._index) * (exponent[..., None] * self._powers).exp2()
+        vector = vector.to(_working(image)).unflatten(0, image.shape[:2])[:, :, 0]
         return vector if scales is None else self.remove_scales(vector, scales)
 
     def remove_scales(self, representation_tensor: Tensor, scales_to_keep: Sequence[Scale]) -> Tensor:
@@ -191,10 +194,10 @@ class PortillaSimoncelli(nn.Module):
             raise ValueError(f"PortillaSimoncelli: matlab_statistics needs an odd spatial_corr_width, got {width}")
         if k < 3:
             raise ValueError(f"PortillaSimoncelli: matlab_statistics needs at least 3 orientations, got {k}")
-        planes, unit = _in_unit(self._planes(image))
+        planes, exponent = _in_unit(self._planes(image))
         statistics, lead = measure(planes, self._pyramid, Settings(width, neighbour_step=1)), image.shape[:2]
         return OrderedDict(
-            (name, _in_powers(value, unit, _MATLAB_POWERS[name]).to(planes.dtype).unflatten(0, lead)[:, :, 0])
+            (name, _in_powers(value, exponent, _MATLAB_POWERS[name]).to(planes.dtype).unflatten(0, lead)[:, :, 0])
             for name, value in self._matlab_values(planes, statistics).items()
         )
 
@@ -351,22 +354,17 @@ class PortillaSimoncelli(nn.Module):
 
 
 def _in_unit(planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return planes (G, 1, H, W) over a power of two about as large as their values, and it, (G, 1), float64."""
-    largest = planes.detach().abs().amax((-2, -1)).double()
-    unit = torch.where((largest > 0) & largest.isfinite(), largest, 1).log2().floor().exp2()
-    # In two steps: the power itself may be below what the dtype holds.
-    first = unit.log2().div(2).floor().exp2()
-    for one in (first, unit / first):
-        planes = planes / one.to(planes.dtype)[..., None, None]
-    return planes, unit
+    """Return planes (G, 1, H, W) over a power of two about as large as their values, and its exponent, (G, 1)."""
+    largest = torch.linalg.vector_norm(planes.detach(), math.inf, (-2, -1))
+    most = -math.log2(torch.finfo(planes.dtype).tiny)
+    exponent = largest.log2().floor().clamp(-most, most)
+    return planes * (-exponent).exp2()[..., None, None], exponent.double()
 
 
-def _in_powers(values: Tensor, unit: Tensor, powers: int | tuple[int, ...] | None) -> Tensor:
+def _in_powers(values: Tensor, exponent: Tensor, powers: int | tuple[int, ...]) -> Tensor:
     """Return values (G, 1, ...) of planes in the unit of planes before `_in_unit`."""
-    if not powers:
-        return values
-    factor = unit.reshape(-1, *[1] * (values.dim() - 1)) ** values.new_tensor(powers, dtype=torch.float64)
-    return values * factor
+    factor = exponent.reshape(-1, *[1] * (values.dim() - 1)) * values.new_tensor(powers, dtype=torch.float64)
+    return values * factor.exp2()
 
 
 def _last(parts: Sequence[Tensor]) -> Tensor:

@@ -268,7 +268,7 @@ def _canvas(
     picture = torch.from_numpy(exemplars.entered(canvas)).reshape(-1, exemplars.channels, *shape)
     factors = np.ones(shape) if valid is None else valid.astype(np.float64)
     if mask is not None:
-        factors = np.minimum(factors, mask_of(mask, "mask", shape, "result"))
+        factors = np.minimum(factors, mask_of(mask, "mask", shape, "the result's size"))
     elif valid is None:
         factors = raised_cosine(shape)
     tensor = torch.from_numpy(factors.astype(canvas.dtype))
