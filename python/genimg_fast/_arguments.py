@@ -65,8 +65,8 @@ def promoted(planes: Sequence[np.ndarray], names: Sequence[str]) -> list[np.ndar
         if count not in (1, most):
             first = names[counts.index(most)]
             raise ValueError(
-                f"{name} must have the number of channels of {first}, got {count} and {most}; grey pictures alone count "
-                f"as {most} equal channels"
+                f"{name} must have the number of channels of {first}, got {count} and {most}; grey pictures alone "
+                f"count as {most} equal channels"
             )
     return [with_channels(one, most) for one in planes]
 

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from genimg_fast import _arguments as check
+from genimg_fast._system import warn
 
 OPTIMIZERS = ("lbfgs", "adam")
 
@@ -237,7 +237,7 @@ def descend(
                 watch.skip_to(item, level * settings.n_iter)
     except KeyboardInterrupt:
         message = f"stopped by Ctrl-C after {watch.counted}; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=4)
+        warn(message)
     finally:
         watch.close()
     return [resized(picture, sizes[-1], circular=circular) for picture in pictures]
@@ -309,7 +309,7 @@ class _Problem:
         if not self._done:
             raise ValueError(f"the loss must be finite, got {loss} for the picture to start from ({dict(parts)})")
         message = f"the loss became {loss} after {self._done} evaluations; the picture with the least before is kept"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warn(message)
         raise _EnoughError
 
 

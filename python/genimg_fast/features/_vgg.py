@@ -8,7 +8,6 @@ convolutional neural networks", NIPS 2015.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 
 from genimg_fast._arguments import choice
 from genimg_fast._pictures import as_planes
-from genimg_fast._system import system
+from genimg_fast._system import system, warn
 from genimg_fast.features import _weights
 from genimg_fast.features._network import Convolution, Network, Pool, Rectifier, Scaling, Stage
 from genimg_fast.features._weights import Weights
@@ -142,17 +141,15 @@ def _imagenet(
     found, is_caffe = _weights.convolutions(state, _names(model), source)
     if inputs is None and not is_caffe and _weights.look_like_caffe(model, found, path):
         is_caffe = True
-        _warn(
+        warn(
             f"{model}: {source} has torchvision's keys, but its first filters were made for Caffe's pictures, BGR in "
-            "[0, 255]: it is read with inputs='caffe'; say which with inputs='caffe' or inputs='torchvision'"
+            "[0, 255]: it is read with inputs='caffe'; say which with inputs='caffe' or inputs='torchvision'",
+            UserWarning,
         )
     elif inputs == "caffe" and not is_caffe and _weights.are_torchvision_s(model, path):
-        _warn(f"{model}: inputs='caffe' was asked for, but {source} is torchvision's file, made for 'torchvision'")
+        asked = f"{model}: inputs='caffe' was asked for"
+        warn(f"{asked}, but {source} is torchvision's file, made for 'torchvision'", UserWarning)
     return found, INPUTS[inputs or ("caffe" if is_caffe else "torchvision")]
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, UserWarning, stacklevel=5)  # at the caller of vgg16 or vgg19
 
 
 def _network(

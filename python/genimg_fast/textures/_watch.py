@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from genimg_fast._system import warn
 
 
 class Watched(Protocol):
@@ -58,7 +59,7 @@ class Watch:
     def warn_stopped(self, done: int) -> None:
         """Tell who called the system that Ctrl-C ended the synthesis."""
         message = f"stopped by Ctrl-C after {done} of {self.n_iter} iterations; this is the picture so far"
-        warnings.warn(message, RuntimeWarning, stacklevel=5)
+        warn(message)
 
     def report(self, step: Watched) -> bool:
         """Tell the user and the caller; return whether the synthesis is within the tolerance."""
