@@ -243,6 +243,26 @@ def test_the_largest_integers_do_not_wrap() -> None:
     assert int(tensor.min()) >= -1
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32"])
+def test_integers_that_float32_does_not_hold_keep_their_values(dtype: str) -> None:
+    image = RNG.integers(2**30, 2**31, (32, 40)).astype(dtype)
+    for given in (image, torch.from_numpy(image)):
+        result = np.asarray(gf.textures.heeger_bergen(given, **QUICK))
+        assert np.array_equal(np.sort(result, None), np.sort(image, None))
+
+
+def test_warnings_point_at_the_caller() -> None:
+    def interrupt(step: Any) -> None:
+        if step.iteration:
+            raise KeyboardInterrupt
+
+    for name in ("heeger_bergen", "portilla_simoncelli", "cnn_texture"):
+        for options in ({}, {"method": "gradient"}) if name == "portilla_simoncelli" else ({},):
+            with pytest.warns(RuntimeWarning, match="stopped by Ctrl-C") as caught:
+                getattr(gf.textures, name)(GREY, progress=False, callback=interrupt, **options)
+            assert caught[0].filename == __file__
+
+
 @pytest.mark.parametrize("name", ["textures.portilla_simoncelli", "style.transfer"])
 def test_masks_of_every_type_mean_the_same(name: str) -> None:
     mask = np.zeros((32, 40), bool)
