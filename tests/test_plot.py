@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,36 @@ def test_pyplot_is_not_touched() -> None:
     before = set(sys.modules)
     plot.synthesis(IMAGE, IMAGE)
     assert "matplotlib.pyplot" not in set(sys.modules) - before
+
+
+def test_histograms_of_many_values_take_no_time() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=400_000), rng.normal(1, 2, size=300_001)
+    title = plot.histograms({"band": a}, {"band": b}).axes[0].get_title()
+    # Normal laws: the mean distance of the quantiles is that of 1 + z and 0.
+    expected = np.abs(1 + rng.normal(size=1_000_000)).mean()
+    assert float(title.removeprefix("band distance ")) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("sizes", [(7, 7), (5, 8), (8, 5), (1, 4)])
+def test_the_distance_is_that_of_hazen_s_quantiles(sizes: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    a, b = (rng.random(n) for n in sizes)
+    at = (np.arange(max(sizes)) + 0.5) / max(sizes)
+    expected = np.abs(np.quantile(a, at, method="hazen") - np.quantile(b, at, method="hazen")).mean()
+    assert plot._quantile_distance(a, b) == pytest.approx(expected)
+
+
+def test_a_small_exemplar_is_magnified() -> None:
+    axes = plot.synthesis(np.zeros((16, 16)), np.zeros((256, 200))).axes
+    assert axes[0].get_xlim() == (-0.5, 200 / 4 - 0.5)
+    assert axes[1].get_xlim() == (-0.5, 199.5)
+    assert axes[0].get_title() == "exemplar, 16x16, drawn 4 times as large"
+    assert axes[1].get_title() == "synthesis, 256x200"
+
+
+@pytest.mark.parametrize("draw", [plot.synthesis, lambda x, result: plot.transfer(x, [], result)])
+def test_results_may_leave_the_unit_range_but_not_their_sources(draw: Any) -> None:
+    draw(np.zeros((8, 8)), np.full((8, 8), 3.0))
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got float64 from 3 to 3"):
+        draw(np.full((8, 8), 3.0), np.zeros((8, 8)))

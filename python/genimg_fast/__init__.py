@@ -16,6 +16,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import genimg_fast._numpy as _numpy
+from genimg_fast._core.public import directory
 
 if TYPE_CHECKING:
     from genimg_fast import diffusion, distributed, features, nn, plot, style, textures, views
@@ -125,4 +126,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return directory(globals())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +45,7 @@ class FeatureSums:
         self._layers = None if layers is None else tuple(layers)
         if self._layers is not None and isinstance(features, Network):
             features = features.taking(self._layers)
-        self._features: Any = features
+        self._features: Any = _with_gradients(features)
         self._tile, self._group = tile, group
 
     @torch.no_grad()
@@ -94,10 +96,38 @@ class FeatureSums:
         return Tiles(self._features, (size[0], size[1]), self._tile, self._group)
 
     def _whole(self, picture: torch.Tensor) -> Maps:
-        maps = self._features(picture)
-        if not isinstance(maps, Mapping):
-            raise TypeError(f"features must give a dict of feature maps, got {type(maps).__name__}")
+        maps = _called(self._features, picture)
         return {name: maps[name] for name in checked_layers(self._layers or tuple(maps), maps)}
+
+
+def _with_gradients(features: Any) -> Any:
+    """Return features that gradients flow through: a module made under ``torch.inference_mode()`` is copied."""
+    if not isinstance(features, torch.nn.Module):
+        return features
+    held = itertools.chain(features.parameters(), features.buffers())
+    return copy.deepcopy(features) if any(one.is_inference() for one in held) else features
+
+
+def _called(features: Features, picture: torch.Tensor) -> Maps:
+    """Return the maps of a picture, or refuse what gives none that a descent can use."""
+    try:
+        maps = features(picture)
+    except RuntimeError as error:
+        if "nference tensor" in str(error):
+            raise ValueError(
+                "features must be differentiable, got a callable with tensors made under torch.inference_mode(): make "
+                "them outside, or give the torch.nn.Module itself"
+            ) from error
+        raise
+    if not isinstance(maps, Mapping):
+        raise TypeError(f"features must give a dict of feature maps, got {type(maps).__name__}")
+    for name, one in maps.items():
+        if not isinstance(one, torch.Tensor) or not one.is_floating_point() or one.dim() != 4:
+            got = f"{tuple(one.shape)}, {one.dtype}" if isinstance(one, torch.Tensor) else type(one).__name__
+            raise TypeError(f"features must give maps (1, C, H, W) of floats, got {name!r}: {got}")
+    if picture.requires_grad and torch.is_grad_enabled() and not any(one.requires_grad for one in maps.values()):
+        raise ValueError("features must be differentiable, got maps that no gradient flows through")
+    return maps
 
 
 def _everywhere(maps: Maps) -> Where:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast._core.progress import ProgressBar, warn_interrupted
+from genimg_fast._system import warn
 
 OPTIMIZERS = ("lbfgs", "adam")
 
@@ -56,7 +56,7 @@ def checked_settings(optimizer: Any, n_iter: Any, tolerance: Any, learning_rate:
     return Settings(
         check.choice("optimizer", optimizer, OPTIMIZERS),
         check.integer("n_iter", n_iter, 1),
-        check.tolerance(tolerance),
+        check.not_negative("tolerance", tolerance),
         check.positive("learning_rate", learning_rate),
         check.integer("history_bytes", history_bytes, 0),
     )
@@ -233,7 +233,7 @@ def descend(
                 _minimise(best, objective(size, item), settings, functools.partial(watch.count, item, size))
                 watch.skip_to(item, level * settings.n_iter)
     except KeyboardInterrupt:
-        warn_interrupted(watch.counted, stacklevel=3)
+        warn_interrupted(watch.counted)
     finally:
         watch.close()
     return [resized(picture, sizes[-1], circular=circular) for picture in pictures]
@@ -305,7 +305,7 @@ class _Problem:
         if not self._done:
             raise ValueError(f"the loss must be finite, got {loss} for the picture to start from ({dict(parts)})")
         message = f"the loss became {loss} after {self._done} evaluations; the picture with the least before is kept"
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
+        warn(message)
         raise _EnoughError
 
 

@@ -6,18 +6,30 @@ save it with ``figure.savefig``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from genimg_fast import _arguments as check
+from genimg_fast._core.backend import is_tensor, plain
+from genimg_fast._core.public import directory
+from genimg_fast._pictures import MAX_CHANNELS, as_array, axes_hint, in_unit_range, kind_of, numbers_of
+from genimg_fast._system import called, system
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+__all__ = ["PARTS", "histograms", "pyramid", "synthesis", "transfer"]
+
+_SMALLEST = 4  # times that a picture may fit into the frame of both before it is magnified
+
 PARTS = ("rectangular", "polar", "magnitude")
 
 
+@system("plot.pyramid")
 def pyramid(coeffs: Mapping[Any, Any], *, parts: str = "rectangular", residuals: bool = True) -> Figure:
     """Draw all bands of a steerable pyramid in one figure: a row for each scale, a column for each orientation.
 
@@ -35,8 +47,10 @@ def pyramid(coeffs: Mapping[Any, Any], *, parts: str = "rectangular", residuals:
     Raises:
         ValueError: More than one picture or channel, no bands, or an unknown value of ``parts``.
     """
-    if parts not in PARTS:
-        raise ValueError(f"parts must be one of {', '.join(map(repr, PARTS))}, got {parts!r}")
+    check.choice("parts", parts, PARTS)
+    check.flag("residuals", residuals)
+    if not isinstance(coeffs, Mapping):
+        raise TypeError(f"coeffs must be the dict that a pyramid returns, got {type(coeffs).__name__}")
     rows = [[tile for band in row for tile in _tiles(*band, parts)] for row in _rows(coeffs, residuals)]
     columns = max(map(len, rows), default=0)
     if columns == 0:
@@ -51,6 +65,7 @@ def pyramid(coeffs: Mapping[Any, Any], *, parts: str = "rectangular", residuals:
     return figure
 
 
+@system("plot.histograms")
 def histograms(
     values: Mapping[str, Any] | Any,
     reference: Mapping[str, Any] | Any,
@@ -72,6 +87,9 @@ def histograms(
     Raises:
         ValueError: The keys of the two differ.
     """
+    check.integer("bins", bins, 1)
+    if len(check.several("labels", labels)) != 2:
+        raise ValueError(f"labels must be two, got {len(labels)}")
     many = values if isinstance(values, Mapping) else {"": values}
     wanted = reference if isinstance(reference, Mapping) else {"": reference}
     if list(many) != list(wanted):
@@ -83,7 +101,7 @@ def histograms(
     for axis in axes[len(many) :]:
         axis.set_axis_off()
     for axis, key in zip(axes, many, strict=False):
-        a, b = _array(many[key]).ravel(), _array(wanted[key]).ravel()
+        a, b = (_values(pair[0], pair[1], key) for pair in ((many, "values"), (wanted, "reference")))
         edges = np.histogram_bin_edges(np.concatenate([a, b]), bins)
         axis.hist(b, edges, density=True, color="0.75", label=labels[1])
         axis.hist(a, edges, density=True, histtype="step", color="C3", label=labels[0])
@@ -93,6 +111,7 @@ def histograms(
     return figure
 
 
+@system("plot.synthesis")
 def synthesis(
     exemplar: Any,
     result: Any,
@@ -103,8 +122,9 @@ def synthesis(
     """Draw an exemplar, what was synthesised from it, and how the distance fell.
 
     Args:
-        exemplar: (H, W) or (H, W, C) array, or (H, W) or (C, H, W) tensor; integers, or floats in [0, 1].
-        result: The same kind, any size; drawn at the same scale.
+        exemplar: (H, W) or (H, W, C) array, or (H, W) or (C, H, W) tensor; uint8, uint16, or floats in [0, 1].
+        result: The same kind, any size; drawn at the same scale, but that a picture which would be less than a quarter
+            of the other is magnified.
         distances: `genimg_fast.textures.Step.distance` of each iteration from 0, or `DescentStep.loss`; or several by
             name, each a curve, such as `ParametricStep.errors`. Without them only the pictures.
         quantity: What these are, for the title.
@@ -114,12 +134,15 @@ def synthesis(
     """
     figure = _figure(12 if len(distances) else 8, 4.2)
     axes = figure.subplots(1, 3 if len(distances) else 2)
-    pictures = [_picture(exemplar), _picture(result)]
+    pictures = [_picture(exemplar, "exemplar"), _picture(result, "result", is_result=True)]
     height, width = np.max([p.shape[:2] for p in pictures], axis=0)
     for axis, title, pixels in zip(axes, ("exemplar", "synthesis"), pictures, strict=False):
         axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-        axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
+        fits = min(height / pixels.shape[0], width / pixels.shape[1])
+        times = max(1, math.ceil(fits / _SMALLEST))
+        axis.set(xlim=(-0.5, width / times - 0.5), ylim=(height / times - 0.5, -0.5))
+        magnified = f", drawn {times} times as large" if times > 1 else ""
+        axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}{magnified}")
         axis.set_axis_off()
     if len(distances):
         _show_curves(axes[2], distances)
@@ -127,11 +150,13 @@ def synthesis(
     return figure
 
 
+@system("plot.transfer")
 def transfer(content: Any, styles: Sequence[Any], result: Any, losses: Sequence[Mapping[str, float]] = ()) -> Figure:
     """Draw a content, styles, the picture that was made of them, and how the parts of the loss fell.
 
     Args:
-        content, result: (H, W) or (H, W, C) arrays, or (H, W) or (C, H, W) tensors; integers, or floats in [0, 1].
+        content, result: (H, W) or (H, W, C) arrays, or (H, W) or (C, H, W) tensors; uint8, uint16, or floats
+            in [0, 1].
         styles: The same, any number of them.
         losses: `genimg_fast.style.DescentStep.losses` of each evaluation; without them only the pictures.
 
@@ -143,7 +168,7 @@ def transfer(content: Any, styles: Sequence[Any], result: Any, losses: Sequence[
     figure = _figure(4 * columns, 4.2)
     axes = figure.subplots(1, columns)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=False):
-        pixels = _picture(picture)
+        pixels = _picture(picture, title, is_result=title == "result")
         axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axis.set_title(f"{title}, {pixels.shape[0]}x{pixels.shape[1]}")
         axis.set_axis_off()
@@ -161,8 +186,12 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _array(x: Any) -> np.ndarray:
-    return x if isinstance(x, np.ndarray) else np.asarray(x.detach().cpu())
+def _values(values: Mapping[str, Any], name: str, key: str) -> np.ndarray:
+    title = f"{name}[{key!r}]" if key else name
+    numbers = numbers_of(values[key], title).ravel()
+    if not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError(f"{title} must hold finite values, got {numbers.size}, some of them NaN or infinite or none")
+    return numbers
 
 
 def _rows(coeffs: Mapping[Any, Any], residuals: bool) -> Iterable[list[tuple[str, np.ndarray]]]:
@@ -187,7 +216,7 @@ def _rows(coeffs: Mapping[Any, Any], residuals: bool) -> Iterable[list[tuple[str
 
 
 def _single(value: Any, ndim: int) -> np.ndarray:
-    array = _array(value)
+    array = as_array(plain(called(), "coeffs", value))
     lead = array.shape[: array.ndim - ndim]
     if any(n != 1 for n in lead):
         raise ValueError(f"coeffs must be those of one picture with one channel, got leading axes {lead}")
@@ -226,16 +255,33 @@ def _show_curves(axis: Axes, steps: Sequence[float] | Sequence[Mapping[str, floa
 
 
 def _quantile_distance(a: np.ndarray, b: np.ndarray) -> float:
-    at = (np.arange(max(a.size, b.size)) + 0.5) / max(a.size, b.size)
-    return float(np.abs(np.quantile(a, at, method="hazen") - np.quantile(b, at, method="hazen")).mean())
+    """Return the mean distance of the quantiles, as many as the larger of two samples has."""
+    n = max(a.size, b.size)
+    at = (np.arange(n) + 0.5) / n
+    # Hazen's quantiles, which `numpy.quantile` finds in minutes where there are as many as values.
+    of_a, of_b = (np.interp(at, (np.arange(one.size) + 0.5) / one.size, np.sort(one)) for one in (a, b))
+    return float(np.abs(of_a - of_b).mean())
 
 
-def _picture(x: Any) -> np.ndarray:
-    """Return a picture as matplotlib draws it: (H, W) or (H, W, 3 or 4), floats in [0, 1]."""
-    pixels = _array(x)
-    if not isinstance(x, np.ndarray) and pixels.ndim == 3:
+def _picture(x: Any, name: str, *, is_result: bool = False) -> np.ndarray:
+    """Return a picture as matplotlib draws it: (H, W) or (H, W, 3 or 4), floats in [0, 1].
+
+    A result may leave [0, 1]: it is drawn as it would be written to a file.
+    """
+    kind = kind_of(x, name)
+    pixels = as_array(plain(called(), name, x)).astype(np.float64)
+    if is_tensor(x) and pixels.ndim == 3:
         pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and not 1 <= pixels.shape[-1] <= MAX_CHANNELS):
+        hint = axes_hint(x, name)
+        raise ValueError(f"{name} must be one picture of 1 to {MAX_CHANNELS} channels, got {tuple(x.shape)}{hint}")
+    if is_result and not kind.is_integer:
+        pixels = pixels.clip(0, 1)
+    pixels = in_unit_range(pixels, kind, name)
     if pixels.ndim == 3 and pixels.shape[-1] < 3:
         pixels = pixels[..., 0]
-    scale = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
-    return np.clip(pixels.astype(np.float64) / scale, 0, 1)
+    return pixels.clip(0, 1)
+
+
+def __dir__() -> list[str]:
+    return directory(globals())

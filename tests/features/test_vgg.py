@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 import genimg_fast as gf
+from genimg_fast.features import _weights
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 X = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(1))
@@ -165,7 +167,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"features.2 must be \(C, 4, 3, 3\).*\(4, 5, 3, 3\)"):
         gf.features.vgg16(weights=tmp_path / "shape.pth")
     torch.save(state | {"features.2.weight": 3}, tmp_path / "number.pth")
-    with pytest.raises(ValueError, match=r"features.2 must be .*, got \(\) and \(4,\)"):
+    with pytest.raises(ValueError, match=r"number.pth: features.2 must be dense tensors of floats, got int"):
         gf.features.vgg16(weights=tmp_path / "number.pth")
     torch.save({k: v for k, v in state.items() if k != "features.2.bias"}, tmp_path / "lacks.pth")
     with pytest.raises(ValueError, match=r"lacks 'features.2.bias'"):
@@ -251,3 +253,64 @@ def test_the_installed_hed_is_a_trained_network() -> None:
     # Some trained filters answer to an edge and to nothing else.
     assert int(((at_edge > 10) & (flat < 1)).sum()) >= 5
     assert 0.1 < float((model(edge)["relu3_1"] == 0).float().mean()) < 0.99
+
+
+# ---- Weights that were made for other pictures ----------------------------------------------------------------------
+
+
+def caffe_like(model: str) -> dict[str, torch.Tensor]:
+    state = tiny_vgg.state(model)
+    return state | {"features.0.weight": state["features.0.weight"] / 60}
+
+
+@pytest.mark.parametrize("model", ["vgg16", "vgg19"])
+@pytest.mark.parametrize("by_name", [False, True])
+def test_caffe_s_weights_under_torchvision_s_keys_are_known(tmp_path: Path, model: str, by_name: bool) -> None:
+    names = {"vgg16": "vgg16-00b39a1b.pth", "vgg19": "vgg19-d01eb7cb.pth"}
+    path = tmp_path / (names[model] if by_name else "mine.pth")
+    torch.save(tiny_vgg.state(model) if by_name else caffe_like(model), path)
+    make = getattr(gf.features, model)
+    with pytest.warns(UserWarning, match=rf"{path.name} .*inputs='caffe'") as caught:
+        found = make("conv1_1", weights=path)(X)["conv1_1"]
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(found, make("conv1_1", weights=path, inputs="caffe")(X)["conv1_1"])
+        assert not torch.equal(found, make("conv1_1", weights=path, inputs="torchvision")(X)["conv1_1"])
+
+
+def test_torchvision_s_own_file_is_not_caffe_s(tmp_path: Path) -> None:
+    path = tmp_path / "vgg19-dcbb9e9d.pth"
+    torch.save(tiny_vgg.state("vgg19"), path)
+    with pytest.warns(UserWarning, match=r"inputs='caffe' was asked for, but .* is torchvision's file"):
+        gf.features.vgg19("conv1_1", weights=path, inputs="caffe")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gf.features.vgg19("conv1_1", weights=path)
+
+
+def test_real_caffe_filters_are_as_large_as_others() -> None:
+    """So that their scale tells nothing of Caffe's own networks: only the file's name does."""
+    weight = gf.features.hed_vgg16("conv1_1").stage("conv1_1").weight
+    assert weight.std() > 5 * _weights._LEAST_DEVIATION
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"features.0.weight": torch.full((4, 3, 3, 3), torch.nan)}, "features.0 must hold finite numbers"),
+        ({"features.0.bias": torch.full((4,), torch.inf)}, "features.0 must hold finite numbers"),
+        ({"features.0.weight": torch.ones(4, 3, 3, 3, dtype=torch.int64)}, "dense tensors of floats, got torch.int64"),
+        ({"features.0.weight": torch.ones(4, 3, 3, 3, dtype=torch.complex64)}, "got torch.complex64"),
+        ({"features.0.weight": torch.ones(4, 3, 3, 3).to_sparse()}, "got torch.float32, torch.sparse_coo"),
+        ({"features.0.weight": torch.ones(0, 3, 3, 3), "features.0.bias": torch.ones(0)}, "or there are none"),
+        ({"features.0.bias": "text"}, "got str"),
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path: Path, broken: dict, words: str) -> None:
+    path = tmp_path / "broken.pth"
+    torch.save(tiny_vgg.state("vgg16") | broken, path)
+    with pytest.raises(ValueError, match=rf"^vgg16: .*broken.pth.*{words}"):
+        gf.features.vgg16(weights=path)
+    with pytest.raises(TypeError, match=r"^vgg16: weights must be a path, got int"):
+        gf.features.vgg16(weights=3)

@@ -431,7 +431,7 @@ def test_ctrl_c_at_the_coarsest_size_gives_the_full_one(init: str) -> None:
 # ---- Kinds of pictures ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("content", [CONTENT[..., 0], CONTENT], ids=["grey", "colour"])
 def test_the_kind_is_the_content_s(content: np.ndarray, dtype: type) -> None:
     scale = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
@@ -440,8 +440,6 @@ def test_the_kind_is_the_content_s(content: np.ndarray, dtype: type) -> None:
     assert (result.dtype, result.shape) == (given.dtype, given.shape)
     expected = transfer((given / scale).astype(np.float32), STYLE[..., 0] if content.ndim == 2 else STYLE)
     np.testing.assert_allclose(result / scale, np.clip(expected, 0, 1) if scale > 1 else expected, atol=0.01)
-    if dtype == np.uint16:
-        return
     packed = transfer(tensor(given), STYLE[..., 0] if content.ndim == 2 else STYLE)
     assert packed.dtype == tensor(given).dtype
     np.testing.assert_array_equal(packed.numpy(), tensor(result).numpy())
@@ -540,7 +538,7 @@ def test_without_features_random_filters_serve() -> None:
             r"masks\[0\] must have the height and width of the content, \(40, 48\), got",
         ),
         ({"masks": 0 * MASK}, ValueError, "not be 0 everywhere"),
-        ({"masks": 2 * MASK}, ValueError, r"must lie in \[0, 1\] .* got values from 0 to 2"),
+        ({"masks": 2 * MASK}, ValueError, r"masks\[0\] must lie in \[0, 1\], got values from 0 to 2"),
         ({"style_scale": 0}, ValueError, "style_scale must be a positive finite number, got 0"),
         ({"style_scale": [1, 2]}, ValueError, "style_scale must be one number or one for each of 1 styles, got 2"),
         ({"colors": "sepia"}, ValueError, "colors must be one of 'style', 'luminance', 'pca', 'cholesky', 'histogram'"),

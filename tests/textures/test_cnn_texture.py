@@ -55,16 +55,15 @@ def test_the_loss_is_the_documented_one_and_falls() -> None:
     assert list(best.losses) == ["relu1", "pool2", "conv4"]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 @pytest.mark.parametrize("image", [STRIPES, COLOUR], ids=["grey", "colour"])
 def test_kind_and_histogram_are_the_exemplar_s(image: np.ndarray, dtype: type) -> None:
     exemplar = (image * np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else image).astype(dtype)
     result = cnn(exemplar, n_iter=2)
     assert (result.dtype, result.shape) == (exemplar.dtype, exemplar.shape)
     np.testing.assert_array_equal(np.sort(result, axis=None), np.sort(exemplar, axis=None))
-    packed = cnn(tensor(exemplar.astype(np.int64) if dtype == np.uint16 else exemplar), n_iter=2)
-    if dtype != np.uint16:
-        np.testing.assert_array_equal(packed.numpy(), tensor(result).numpy())
+    packed = cnn(tensor(exemplar), n_iter=2)
+    np.testing.assert_array_equal(packed.numpy(), tensor(result).numpy())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -311,7 +310,7 @@ def test_a_constant_exemplar_gives_its_constant() -> None:
         ({"image": "x"}, TypeError, "image must be a numpy.ndarray or a torch.Tensor, got str"),
         ({"image": np.full((16, 16), np.nan)}, ValueError, "image must be finite"),
         ({"image": np.zeros((16, 4))}, ValueError, "image must be at least 8x8"),
-        ({"image": [STRIPES, COLOUR]}, ValueError, r"image\[1\] must have the number of channels"),
+        ({"image": [COLOUR, COLOUR[..., :2]]}, ValueError, r"image\[1\] must have the number of channels"),
         ({"size": (4, 40)}, ValueError, "size must be at least 8"),
         ({"n_iter": 0}, ValueError, "n_iter must be at least 1, got 0"),
         ({"scales": 0}, ValueError, "scales must be at least 1, got 0"),

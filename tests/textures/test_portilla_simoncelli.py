@@ -463,7 +463,11 @@ def test_no_pictures():
         ({"seed": 0.5}, TypeError, "seed must be an integer, got 0.5"),
         ({"seed": []}, ValueError, "seed must be None, an integer or a list"),
         ({"canvas": GRAVEL.astype(np.float64)}, ValueError, "canvas must have the dtype of image"),
-        ({"canvas": GRAVEL[..., None].repeat(3, 2)}, ValueError, "canvas must have the number of channels of image"),
+        (
+            {"canvas": COLOUR[:64, :64, :2], "image": COLOUR},
+            ValueError,
+            "canvas must have the number of channels of image",
+        ),
         ({"canvas": GRAVEL * np.inf}, ValueError, "canvas must be finite everywhere"),
         ({"canvas": 3}, TypeError, "canvas must be a numpy.ndarray or a torch.Tensor, got int"),
         ({"canvas": GRAVEL, "mask": np.full((64, 64), np.nan)}, ValueError, r"mask must lie in \[0, 1\]"),

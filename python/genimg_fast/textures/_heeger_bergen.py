@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from genimg_fast import _arguments as check
-from genimg_fast._pictures import Kind
+from genimg_fast._pictures import Kind, Unit
+from genimg_fast._system import system
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._analysis import PYRAMIDS, Analysis
 from genimg_fast.textures._edges import EDGES
@@ -23,6 +24,7 @@ from genimg_fast.textures._synthesis import UPDATES, Step, Synthesis, run
 from genimg_fast.textures._watch import Watch
 
 
+@system("heeger_bergen")
 def heeger_bergen(
     image: Any,
     size: int | tuple[int, int] | None = None,
@@ -50,8 +52,9 @@ def heeger_bergen(
 
     Args:
         image: The exemplar: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); C from 1 to 4; at least
-            8x8 pixels. Floats of any range (their unit is the result's), or integers. A list of them is a mixture (see
-            `weights`); they share kind, dtype and channels, and may differ in size.
+            8x8 pixels. Floats of any range (their unit is the result's), or integers of any type. A list of them is a
+            mixture (see `weights`); they share kind and dtype, may differ in size, and grey ones among coloured ones
+            count as equal channels.
         size: Height and width of the result in pixels, or one number for both; at least 8. None: the (first)
             exemplar's. Any size will do, larger or smaller.
         n_iter: Number of iterations, at least 1.
@@ -71,9 +74,10 @@ def heeger_bergen(
         update: "projection" is the published iteration. "relaxed", "momentum" and "accelerated" go beyond it and come
             closer to the exemplar in the same number of iterations.
         tolerance: Stop once `Step.distance` is at or below it.
-        palette: A second picture, of the same kind, dtype and channels: the result has its colours and contrast and the
-            pattern of `image`. Each principal channel takes the palette's histogram after the last iteration. Where
-            `image` is grey, the palette may have colours, and every one of its principal channels takes the pattern.
+        palette: A second picture, of the same kind and dtype: the result has its colours and contrast and the pattern
+            of `image`. Each principal channel takes the palette's histogram after the last iteration. Where
+            `image` is grey, the palette may have colours, and every one of its principal channels takes the pattern; a
+            grey palette counts as equal channels.
         weights: One positive number for each exemplar of a list; they are divided by their sum. None: equal ones.
         mixture: How a list of exemplars is mixed. "barycentre": Wasserstein barycentre of each histogram, the weighted
             mean of the quantiles; "histogram": weighted mean of the histograms.
@@ -89,10 +93,9 @@ def heeger_bergen(
 
     Ctrl-C (KeyboardInterrupt) ends the synthesis early: the current picture is returned, with a RuntimeWarning.
     """
-    pictures, kind = check.exemplars(image)
-    palettes = pyramids.palettes(palette, pictures[0], kind)
+    pictures, palettes, unit, kind = _pictures(image, palette)
     *batch, channels, _, _ = (palettes or pictures)[0].shape
-    kind = replace(kind, has_channels=kind.has_channels or channels > 1)
+    check.function("callback", callback)
     weights = check.weights(weights, len(pictures))
     check.choice("pyramid", pyramid, PYRAMIDS)
     check.choice("edges", edges, EDGES)
@@ -103,7 +106,8 @@ def heeger_bergen(
     scales = pyramids.height(height, pyramid, order, [p.shape[-2:] for p in pictures], shape)
     analysis = Analysis(pyramid, shape, scales, order)
     seeds, has_seed_axis = check.seeds(seed)
-    watch = Watch("heeger-bergen", check.integer("n_iter", n_iter, 1), check.tolerance(tolerance), callback, progress)
+    tolerance = check.not_negative("tolerance", tolerance)
+    watch = Watch("heeger-bergen", check.integer("n_iter", n_iter, 1), tolerance, callback, progress)
 
     def measure(sources: Sequence[np.ndarray], shares: Sequence[float]) -> TextureStatistics:
         rotation = principal_axes(sources, shares)
@@ -112,7 +116,7 @@ def heeger_bergen(
     lead = [len(seeds), *batch] if has_seed_axis else batch
 
     def picture(planes: Any) -> Any:
-        return kind.pack(planes.reshape(*lead, channels, *shape))
+        return kind.pack(unit.leave(planes.reshape(*lead, channels, *shape)))
 
     noise = kind.lift(_noise(seeds, math.prod(batch), (channels, *shape), kind))
     statistics = [measure([p[index] for p in pictures], weights) for index in np.ndindex(*batch)]
@@ -122,6 +126,26 @@ def heeger_bergen(
         return picture(noise)
     synthesis = Synthesis(statistics, len(seeds), analysis, kind)
     return picture(synthesis.colours(run(synthesis, noise, update, watch, picture)))
+
+
+def _pictures(image: Any, palette: Any) -> tuple[list[np.ndarray], list[np.ndarray], Unit, Kind]:
+    """Return the planes of exemplars and of the palette, if any, each in their unit, and unit and kind of the result.
+
+    Grey pictures take the colours of the others, but a grey exemplar those of its palette: its pattern is one.
+    """
+    named = check.listed(image)
+    planes, kind = check.alike([*named, *([] if palette is None else [("palette", palette)])])
+    exemplars = check.promoted(planes[: len(named)], [name for name, _ in named])
+    palettes = planes[len(named) :]
+    unit = Unit.of(exemplars)
+    exemplars = [unit.enter(one) for one in exemplars]
+    if palettes:
+        if exemplars[0].shape[-3] > 1:
+            palettes = check.promoted([exemplars[0], *palettes], ["image", "palette"])[1:]
+        unit = Unit.of(palettes)
+        palettes = [unit.enter(one) for one in palettes]
+    has_channels = kind.has_channels or (palettes or exemplars)[0].shape[-3] > 1
+    return exemplars, palettes, unit, replace(kind, has_channels=has_channels)
 
 
 def _noise(seeds: Sequence[int | None], repeats: int, shape: tuple[int, ...], kind: Kind) -> np.ndarray:

@@ -15,11 +15,33 @@ import torch
 from torch import Tensor, nn
 
 from genimg_fast import _arguments as check
+from genimg_fast._core.backend import strided
+from genimg_fast._system import system
 from genimg_fast.textures._analysis import max_height
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
 from genimg_fast.textures._joint_statistics import JointStatistics, Settings, measure, ratio, root
 
 Scale = int | str
+
+# The powers of the picture's unit in which statistics are: of each value, or of all. Those left out have no unit.
+_POWERS: dict[str, int | tuple[int, ...]] = {
+    "pixel_statistics": (1, 2, 0, 0, 1, 1),
+    "std_reconstructed": 1,
+    "magnitude_std": 1,
+    "var_highpass_residual": 2,
+}
+_MATLAB_POWERS: dict[str, int | tuple[int, ...]] = {
+    "pixelStats": (1, 2, 0, 0, 1, 1),
+    "pixelLPStats": 0,
+    "autoCorrReal": 2,
+    "autoCorrMag": 2,
+    "magMeans": 1,
+    "cousinMagCorr": 2,
+    "parentMagCorr": 2,
+    "cousinRealCorr": 2,
+    "parentRealCorr": 2,
+    "varianceHPR": 2,
+}
 
 
 class PortillaSimoncelli(nn.Module):
@@ -27,7 +49,8 @@ class PortillaSimoncelli(nn.Module):
 
     Names, order and scaling are those of ``plenoptic.models.PortillaSimoncelli`` 2.1.1, and so are the values, to
     rounding, with ``masks="lut"``. Symmetric values stand once: 710 numbers with the default arguments. Differentiable
-    any number of times; nothing is NaN for any picture whose fourth power its dtype holds.
+    any number of times. Pictures of any range have the same correlations, skewness and kurtosis; means and deviations
+    are in the picture's unit and variances in its square, and infinite, or 0, where the dtype does not hold them.
 
     Args:
         image_shape: (height, width) of the pictures in pixels. Any size the pyramid admits, odd ones included.
@@ -48,7 +71,9 @@ class PortillaSimoncelli(nn.Module):
     """
 
     _index: Tensor
+    _powers: Tensor
 
+    @system("PortillaSimoncelli")
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -81,6 +106,8 @@ class PortillaSimoncelli(nn.Module):
         index = torch.cat([kept.flatten() for kept in self._kept.values()]).nonzero()[:, 0]
         self._scale_of_each = [every[i] for i in index.tolist()]
         self.register_buffer("_index", index, persistent=False)
+        powers = [torch.tensor(_POWERS.get(name, 0)).expand(shape).flatten() for name, (shape, _) in shapes.items()]
+        self.register_buffer("_powers", torch.cat(powers)[index].double(), persistent=False)
         self.eval()
 
     def extra_repr(self) -> str:
@@ -103,16 +130,18 @@ class PortillaSimoncelli(nn.Module):
             TypeError: ``image`` is no tensor of floats.
             ValueError: Its shape is not (B, C, *image_shape), or ``scales`` names none of this model's.
         """
-        statistics = measure(self._planes(image), self._pyramid, Settings(self.spatial_corr_width))
+        planes, exponent = _in_unit(self._planes(image))
+        statistics = measure(planes, self._pyramid, Settings(self.spatial_corr_width))
         values = torch.cat([value.flatten(2) for value in self._values(statistics).values()], -1)
-        vector = values.to(_working(image)).index_select(-1, self._index).unflatten(0, image.shape[:2])[:, :, 0]
+        vector = values.index_select(-1, self._index) * (exponent[..., None] * self._powers).exp2()
+        vector = vector.to(_working(image)).unflatten(0, image.shape[:2])[:, :, 0]
         return vector if scales is None else self.remove_scales(vector, scales)
 
     def remove_scales(self, representation_tensor: Tensor, scales_to_keep: Sequence[Scale]) -> Tensor:
         """Return the statistics (..., m) of some scales out of those of all, (..., n)."""
         unknown = [scale for scale in scales_to_keep if scale not in self.scales]
         if unknown:
-            raise ValueError(f"scales must be of {self.scales}, got {unknown[0]!r}")
+            raise ValueError(f"PortillaSimoncelli: scales must be of {self.scales}, got {unknown[0]!r}")
         index = [i for i, scale in enumerate(self._scale_of_each) if scale in scales_to_keep]
         return representation_tensor[..., torch.tensor(index, dtype=torch.long, device=representation_tensor.device)]
 
@@ -125,7 +154,9 @@ class PortillaSimoncelli(nn.Module):
         n = len(self._scale_of_each)
         if representation_tensor.shape[-1] != n:
             got = representation_tensor.shape[-1]
-            raise ValueError(f"representation_tensor must hold {n} statistics, those of all scales, got {got}")
+            raise ValueError(
+                f"PortillaSimoncelli: representation_tensor must hold {n} statistics, those of all scales, got {got}"
+            )
         result, first = OrderedDict(), 0
         for name, kept in self._kept.items():
             last = first + int(kept.sum())
@@ -160,25 +191,27 @@ class PortillaSimoncelli(nn.Module):
         """
         width, k = self.spatial_corr_width, self.n_orientations
         if width % 2 == 0:
-            raise ValueError(f"matlab_statistics needs an odd spatial_corr_width, got {width}")
+            raise ValueError(f"PortillaSimoncelli: matlab_statistics needs an odd spatial_corr_width, got {width}")
         if k < 3:
-            raise ValueError(f"matlab_statistics needs at least 3 orientations, got {k}")
-        planes = self._planes(image)
-        statistics = measure(planes, self._pyramid, Settings(width, neighbour_step=1))
+            raise ValueError(f"PortillaSimoncelli: matlab_statistics needs at least 3 orientations, got {k}")
+        planes, exponent = _in_unit(self._planes(image))
+        statistics, lead = measure(planes, self._pyramid, Settings(width, neighbour_step=1)), image.shape[:2]
         return OrderedDict(
-            (name, value.to(planes.dtype).unflatten(0, image.shape[:2])[:, :, 0])
+            (name, _in_powers(value, exponent, _MATLAB_POWERS[name]).to(planes.dtype).unflatten(0, lead)[:, :, 0])
             for name, value in self._matlab_values(planes, statistics).items()
         )
 
     def _planes(self, image: Tensor) -> Tensor:
         """Return the planes (B C, 1, H, W) of a picture."""
         if not isinstance(image, Tensor):
-            raise TypeError(f"image must be a torch.Tensor, got {type(image).__name__}")
+            raise TypeError(f"PortillaSimoncelli: image must be a torch.Tensor, got {type(image).__name__}")
         if not image.is_floating_point():
-            raise TypeError(f"image must hold floats, got {image.dtype}")
+            raise TypeError(f"PortillaSimoncelli: image must hold floats, got {image.dtype}")
+        strided("PortillaSimoncelli", "image", image)
         if image.dim() != 4 or tuple(image.shape[-2:]) != self.image_shape:
             height, width = self.image_shape
-            raise ValueError(f"image must have the shape (B, C, {height}, {width}), got {tuple(image.shape)}")
+            got = tuple(image.shape)
+            raise ValueError(f"PortillaSimoncelli: image must have the shape (B, C, {height}, {width}), got {got}")
         return image.to(_working(image)).flatten(0, 1)[:, None]
 
     # ---- plenoptic's order --------------------------------------------------------------------------------------
@@ -318,6 +351,20 @@ class PortillaSimoncelli(nn.Module):
         reach, radius = min(self._pyramid.sizes[scale]) / 2 - 1, self.spatial_corr_width // 2
         lags = torch.arange(-radius, radius + 1, device=correlation.device).abs()
         return correlation.masked_fill(torch.maximum(lags[:, None], lags) > reach, math.nan)
+
+
+def _in_unit(planes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return planes (G, 1, H, W) over a power of two about as large as their values, and its exponent, (G, 1)."""
+    largest = torch.linalg.vector_norm(planes.detach(), math.inf, (-2, -1))
+    most = -math.log2(torch.finfo(planes.dtype).tiny)
+    exponent = largest.log2().floor().clamp(-most, most)
+    return planes * (-exponent).exp2()[..., None, None], exponent.double()
+
+
+def _in_powers(values: Tensor, exponent: Tensor, powers: int | tuple[int, ...]) -> Tensor:
+    """Return values (G, 1, ...) of planes in the unit of planes before `_in_unit`."""
+    factor = exponent.reshape(-1, *[1] * (values.dim() - 1)) * values.new_tensor(powers, dtype=torch.float64)
+    return values * factor.exp2()
 
 
 def _last(parts: Sequence[Tensor]) -> Tensor:

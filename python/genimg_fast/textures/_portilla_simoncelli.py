@@ -15,8 +15,10 @@ from torch import Tensor
 
 from genimg_fast import _arguments as check
 from genimg_fast import _optimization as descent
+from genimg_fast._core.backend import unmasked
 from genimg_fast._noise import coloured_noise
-from genimg_fast._pictures import Kind, as_array, is_tensor, kind_of
+from genimg_fast._pictures import Kind, Unit, mask_of
+from genimg_fast._system import called, system
 from genimg_fast.textures import _arguments as pyramids
 from genimg_fast.textures._edges import periodic_component
 from genimg_fast.textures._exemplars import Exemplars
@@ -29,6 +31,7 @@ from genimg_fast.textures._texture_projection import TextureProjection
 from genimg_fast.textures._watch import Watch
 
 
+@system("portilla_simoncelli")
 def portilla_simoncelli(
     image: Any,
     size: int | tuple[int, int] | None = None,
@@ -64,8 +67,9 @@ def portilla_simoncelli(
 
     Args:
         image: The exemplar: an array (H, W) or (H, W, C), or a tensor (H, W) or (..., C, H, W); C from 1 to 4; at least
-            8x8 pixels. Floats of any range (their unit is the result's), or integers. A list of them is a mixture (see
-            `weights`); they share kind, dtype and channels, and may differ in size. Float64 is computed in float64.
+            8x8 pixels. Floats of any range (their unit is the result's), or integers of any type. A list of them is a
+            mixture (see `weights`); they share kind and dtype, may differ in size, and grey ones among coloured ones
+            count as equal channels. Float64, and integers that float32 does not hold, are computed in float64.
         size: Height and width of the result in pixels, or one number for both; at least 8. None: the canvas', or the
             (first) exemplar's. Any size will do, odd, larger or smaller.
         n_iter: Number of iterations, or with ``method="gradient"`` of evaluations of loss and gradient at each size.
@@ -84,16 +88,18 @@ def portilla_simoncelli(
             statistics. Or one map each, an array (n, h, w) of the result's size, nowhere negative nor all 0: the
             texture changes from place to place (projection alone). Between two exemplars it passes through mixtures of
             their statistics; more than two are blended. None: equal numbers.
-        canvas: A picture of the exemplar's kind, dtype and channels and of the result's size, which the mask keeps.
-        mask: (h, w), booleans or numbers from 0 to 1: how much of the canvas each pixel keeps in each iteration. Where
-            it is 0, a texture grows that fits: a hole is filled, a picture extended beyond its borders. None: the
-            published raised cosine over the middle of the canvas.
+        canvas: A picture of the exemplar's kind and dtype and of the result's size, which the mask keeps; of it and the
+            exemplar, a grey one counts as equal channels. Nothing is kept of the masked values of a masked array.
+        mask: (h, w), booleans, numbers from 0 to 1, or uint8 or uint16 whose largest value stands for 1: how much of
+            the canvas each pixel keeps in each iteration. Where it is 0, a texture grows that fits: a hole is filled, a
+            picture extended beyond its borders. None: all valid values of a masked array, else the published raised
+            cosine over the middle of the canvas.
         edges: What happens at the exemplar's borders. "none": opposite borders touch; "periodic": its periodic
             component (Moisan 2011), which has no jump there, takes its place.
         acceleration: How far an iteration goes on in the direction of the last change, in units of it; 0 to below 1.
         n_polish: Evaluations of ``method="polished"``, at least 1.
         optimizer: Of the descents: "lbfgs" or "adam".
-        learning_rate: Of Adam, where pictures lie in [0, 1].
+        learning_rate: Of Adam, where the exemplar's values vary by between one half and 1.
         tolerance: Stop once the largest of the families' relative errors, or in a descent the loss, is at or below it.
         seed: Of the noise: a number gives the same result each time on one kind of device, for any number of threads.
             Several numbers give a batch, along a new first axis, whose items are those of each number alone. None:
@@ -114,11 +120,13 @@ def portilla_simoncelli(
 
     Ctrl-C (KeyboardInterrupt) ends the synthesis early: the current picture is returned, with a RuntimeWarning.
     """
-    planes, kind = check.exemplars(image)
+    canvas, valid = (None, None) if canvas is None else _valid(canvas)
+    planes, painted, kind = _pictures(image, canvas)
     exemplars = _Exemplars(planes, kind, check.choice("edges", edges, EDGES))
     check.choice("method", method, METHODS)
+    check.function("callback", callback)
     families = _families(leave_out)
-    shape = _size(size, canvas, planes[0].shape[-2:])
+    shape = _size(size, painted, planes[0].shape[-2:])
     shares = Shares.of(weights, len(planes), shape)
     if shares.maps is not None and method != "projection":
         raise ValueError(f"weights must be numbers, not maps, for method={method!r}")
@@ -127,7 +135,7 @@ def portilla_simoncelli(
     sizes = [one.shape[-2:] for one in planes]
     scales = pyramids.height(n_scales, "frequency", k - 1, sizes, shape, name="n_scales")
     model = Model(scales, k, width, families)
-    if not 0 <= acceleration < 1:
+    if not 0 <= check.real("acceleration", acceleration) < 1:
         raise ValueError(f"acceleration must be from 0 to below 1, got {acceleration!r}")
     n_iter = check.integer("n_iter", n_iter, 1)
     n_polish = check.integer("n_polish", n_polish, 1)
@@ -138,13 +146,13 @@ def portilla_simoncelli(
     lead = [len(seeds), *exemplars.batch] if has_seed_axis else exemplars.batch
     if not exemplars.count:
         return exemplars.packed(torch.zeros(*lead, exemplars.channels, *shape))
-    kept = _canvas(canvas, mask, exemplars, shape, len(seeds), where)
+    kept = _canvas(painted, valid, mask, exemplars, shape, len(seeds), where)
 
     def picture(pictures: Tensor) -> Any:
         return exemplars.packed(pictures.reshape(*lead, exemplars.channels, *shape))
 
-    def item(one: Tensor, _: int) -> Any:
-        return exemplars.packed(one[0])
+    def item(one: Tensor, index: int) -> Any:
+        return exemplars.packed_item(one[0], index)
 
     starts = torch.cat(
         [exemplars.noise(one, place, shares, shape) for one in seeds for place in range(exemplars.count)]
@@ -170,10 +178,14 @@ def portilla_simoncelli(
 
 
 class _Exemplars(Exemplars):
-    """Exemplars whose opposite borders may be made to meet (``edges``)."""
+    """Exemplars in a unit of their own, whose opposite borders may be made to meet (``edges``)."""
 
     def __init__(self, planes: Sequence[np.ndarray], kind: Kind, edges: str) -> None:
-        super().__init__(planes, kind)
+        # Integers of 8 bits and the same values over 255 make the same texture.
+        self._white = 255.0 if kind.is_integer else 1.0
+        planes = [one / one.dtype.type(self._white) for one in planes]
+        self._unit = Unit.of(planes)
+        super().__init__([self._unit.enter(one) for one in planes], kind)
         if edges == "periodic":
             self.pictures = [[periodic_component(one) for one in mixture] for mixture in self.pictures]
 
@@ -189,8 +201,37 @@ class _Exemplars(Exemplars):
         return Texture.stacked(textures * repeats, device)
 
     def packed(self, planes: Tensor) -> Any:
-        """Return planes (..., C, H, W), where 1 stands for ``kind.unit``, as the caller holds pictures."""
-        return super().packed(planes * self.kind.unit)
+        """Return planes (..., *batch, C, H, W) as the caller holds pictures."""
+        return super().packed(self._unit.leave(planes) * self._white)
+
+    def packed_item(self, planes: Tensor, item: int) -> Any:
+        """Return planes (C, H, W) of the item of one seed after the other as the caller holds pictures."""
+        return super().packed(self._unit.at(self.places[item % self.count]).leave(planes) * self._white)
+
+    def entered(self, planes: np.ndarray) -> np.ndarray:
+        """Return planes (*batch, C, H, W) of the caller's unit in that of the exemplars."""
+        return self._unit.enter(planes / planes.dtype.type(self._white))
+
+
+def _valid(canvas: Any) -> tuple[Any, np.ndarray | None]:
+    """Return a canvas without its mask, and where all channels of its values are valid (None: everywhere)."""
+    canvas, valid = unmasked(called(), "canvas", canvas)
+    if valid is None:
+        return canvas, None
+    # What is masked may be anything; where the canvas is resized it must not tell.
+    typical = np.asarray(canvas[valid].mean() if valid.any() else 0).astype(canvas.dtype)
+    is_kept: Any = valid.all(-1) if valid.ndim > 2 else valid
+    return np.where(valid, canvas, typical), is_kept
+
+
+def _pictures(image: Any, canvas: Any) -> tuple[list[np.ndarray], np.ndarray | None, Kind]:
+    """Return the planes of exemplars and of the canvas, if any, of one number of channels, and their kind."""
+    named = check.listed(image)
+    if canvas is not None:
+        named = [*named, ("canvas", canvas)]
+    planes, kind = check.alike(named)
+    planes = check.promoted(planes, [name for name, _ in named])
+    return (planes, None, kind) if canvas is None else (planes[:-1], planes[-1], kind)
 
 
 def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:
@@ -205,44 +246,34 @@ def _families(leave_out: str | Collection[str]) -> tuple[str, ...]:
     return left
 
 
-def _size(size: Any, canvas: Any, exemplar: tuple[int, int]) -> tuple[int, int]:
-    if size is not None or canvas is None:
-        return check.size(size, exemplar)
-    kind_of(canvas, "canvas")
-    return check.size(tuple(canvas.shape[-2:] if is_tensor(canvas) else canvas.shape[:2]), exemplar)
+def _size(size: Any, canvas: np.ndarray | None, exemplar: tuple[int, int]) -> tuple[int, int]:
+    return check.size(size, exemplar if canvas is None else canvas.shape[-2:])
 
 
 def _canvas(
-    canvas: Any, mask: Any, exemplars: _Exemplars, shape: tuple[int, int], repeats: int, device: torch.device
+    canvas: np.ndarray | None,
+    valid: np.ndarray | None,
+    mask: Any,
+    exemplars: _Exemplars,
+    shape: tuple[int, int],
+    repeats: int,
+    device: torch.device,
 ) -> Canvas | None:
     """Return what is kept of the pictures of all seeds, or None."""
     if canvas is None:
         if mask is not None:
             raise ValueError("mask must be None without a canvas to keep, got a mask")
         return None
-    like = np.empty((*exemplars.batch, exemplars.channels, 1, 1), np.float32)
-    planes = check.alike(canvas, "canvas", like, exemplars.kind, "image")
-    if planes.shape[-2:] != shape:
-        raise ValueError(f"canvas must have the result's size {shape}, got {planes.shape[-2:]}")
-    picture = (
-        torch.from_numpy(planes / planes.dtype.type(exemplars.kind.unit))
-        .reshape(-1, exemplars.channels, *shape)
-        .repeat(repeats, 1, 1, 1)
-    )
-    factors = torch.from_numpy(_mask(mask, shape).astype(planes.dtype))
-    return Canvas(picture.to(device), factors.to(device))
-
-
-def _mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
-    if mask is None:
-        return raised_cosine(shape)
-    array = as_array(mask)
-    if array.shape != shape:
-        raise ValueError(f"mask must have the result's size {shape}, got {array.shape}")
-    array = array.astype(np.float64)
-    if not ((array >= 0) & (array <= 1)).all():
-        raise ValueError(f"mask must lie in [0, 1], got values from {array.min()} to {array.max()}")
-    return array
+    if canvas.shape[-2:] != shape:
+        raise ValueError(f"canvas must have the result's size {shape}, got {canvas.shape[-2:]}")
+    picture = torch.from_numpy(exemplars.entered(canvas)).reshape(-1, exemplars.channels, *shape)
+    factors = np.ones(shape) if valid is None else valid.astype(np.float64)
+    if mask is not None:
+        factors = np.minimum(factors, mask_of(mask, "mask", shape, "the result's size"))
+    elif valid is None:
+        factors = raised_cosine(shape)
+    tensor = torch.from_numpy(factors.astype(canvas.dtype))
+    return Canvas(picture.repeat(repeats, 1, 1, 1).to(device), tensor.to(device))
 
 
 def raised_cosine(shape: tuple[int, int]) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from genimg_fast import _arguments as check
-from genimg_fast._pictures import as_array
+from genimg_fast._pictures import numbers_of
 
 _STEPS = 4  # from one of two exemplars to the other
 
@@ -30,11 +30,12 @@ class Shares:
     @classmethod
     def of(cls, weights: Any, n: int, shape: tuple[int, int]) -> Shares:
         """Return the shares of n exemplars in a picture of a shape from a caller's weights: numbers, or a map each."""
-        if np.isscalar(weights):
-            raise TypeError(f"weights must be numbers or maps, one for each exemplar, got {weights!r}")
-        if weights is None or np.ndim(weights[0] if len(weights) else 0) == 0:
-            return cls([check.weights(weights, n)])
-        maps = _checked_maps(weights, n, shape)
+        if weights is None:
+            return cls([check.weights(None, n)])
+        listed = check.several("weights", weights)
+        if all(getattr(one, "ndim", np.ndim(one) if isinstance(one, (list, tuple)) else 0) == 0 for one in listed):
+            return cls([check.weights(listed, n)])
+        maps = _checked_maps(listed, n, shape)
         if n != 2:
             return cls(np.eye(n).tolist(), maps)
         # Piecewise linear: at most two neighbouring mixtures meet in a pixel.
@@ -60,8 +61,8 @@ class Shares:
         return like.new_tensor(self.maps)[:, None]
 
 
-def _checked_maps(weights: Any, n: int, shape: tuple[int, int]) -> np.ndarray:
-    arrays = [as_array(one) for one in weights]
+def _checked_maps(weights: list[Any], n: int, shape: tuple[int, int]) -> np.ndarray:
+    arrays = [numbers_of(one, f"weights[{i}]") for i, one in enumerate(weights)]
     if len(arrays) != n:
         raise ValueError(f"weights must hold one map for each exemplar, which are {n}, got {len(arrays)}")
     for i, one in enumerate(arrays):
@@ -69,7 +70,7 @@ def _checked_maps(weights: Any, n: int, shape: tuple[int, int]) -> np.ndarray:
             raise ValueError(f"weights[{i}] must be a map of the result's size {shape}, got {one.shape}")
         if not np.isfinite(one).all() or (one < 0).any():
             raise ValueError(f"weights[{i}] must be finite and nowhere negative")
-    maps = np.stack(arrays).astype(np.float64)
+    maps = np.stack(arrays)
     total = maps.sum(0)
     if not total.all():
         raise ValueError(f"weights must not be all 0 in a pixel, but are in {np.count_nonzero(total == 0)}")

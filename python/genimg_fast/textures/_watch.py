@@ -53,8 +53,8 @@ class Watch:
             self._bar.close()
 
     def warn_stopped(self, done: int) -> None:
-        """Tell the caller of the caller's caller that Ctrl-C ended the synthesis."""
-        warn_interrupted(f"{done} of {self.n_iter} iterations", stacklevel=4)
+        """Tell who called the system that Ctrl-C ended the synthesis."""
+        warn_interrupted(f"{done} of {self.n_iter} iterations")
 
     def report(self, step: Watched) -> bool:
         """Tell the user and the caller; return whether the synthesis is within the tolerance."""
