@@ -218,7 +218,11 @@ def test_mutated_files_are_refused_by_name_or_finite(model: gf.diffusion.Model, 
 def test_what_cannot_be_read_again_is_not_saved(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     for change, error, message in [
-        (lambda m: m.network.conv_in.weight.fill_(math.nan), ValueError, "^Model.save: the network's weights must be f"),
+        (
+            lambda m: m.network.conv_in.weight.fill_(math.nan),
+            ValueError,
+            "^Model.save: the network's weights must be f",
+        ),
         (lambda m: m.network.add_module("more", torch.nn.Linear(1, 1)), ValueError, "those of its architecture"),
         (lambda m: m.facts.update(x={1, 2}), TypeError, "^Model.save: facts must be what JSON holds"),
     ]:

@@ -131,7 +131,9 @@ def _tell(folder: Path, top: _Listing, listings: dict[Path, _Listing]) -> None:
     empty = [one.name for one, listing in listings.items() if not listing.pictures]
     if empty:
         lines.append(f"folders without pictures are no classes: {_some(empty)}")
-    nested = [f"{one.name}/{inner.name}" for one, found in listings.items() if found.pictures for inner in found.folders]
+    nested = [
+        f"{one.name}/{inner.name}" for one, found in listings.items() if found.pictures for inner in found.folders
+    ]
     if nested:
         lines.append(f"folders in folders of classes are left out: {_some(nested)}")
     others = sum((listing.others for listing in listings.values()), top.others)

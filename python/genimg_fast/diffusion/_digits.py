@@ -96,9 +96,7 @@ def _as_data(pictures: torch.Tensor) -> np.ndarray:
     backend.strided("DigitsClassifier", "pictures", pictures)
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 1 or shape[2] != shape[3] or not shape[2] or shape[2] % _SIDE:
-        raise ValueError(
-            f"DigitsClassifier: pictures must be (N, 1, S, S) with S a multiple of {_SIDE}, got {shape}"
-        )
+        raise ValueError(f"DigitsClassifier: pictures must be (N, 1, S, S) with S a multiple of {_SIDE}, got {shape}")
     if not bool(((pictures >= 0) & (pictures <= 1)).all()):
         got = f"{float(pictures.min()):.3g} to {float(pictures.max()):.3g}"
         raise ValueError(f"DigitsClassifier: pictures must lie in [0, 1], got {got}")

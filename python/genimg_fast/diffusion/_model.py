@@ -97,12 +97,21 @@ class Architecture:
         return found
 
 
+def number(name: str, value: Any) -> float:
+    try:
+        if isinstance(value, (str, bytes, bool)):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's of several values is a RuntimeError
+        raise TypeError(f"{name} must be a number, got {value!r:.100}") from None
+
+
 def bounded(name: str, value: Any, least: int, most: int) -> int:
     """Return an integer whose upper bound is there only to keep it within what a machine can do."""
-    number = check.integer(name, value, least)
-    if number > most:
-        raise ValueError(f"{name} must be at most {most}, got {number}")
-    return number
+    found = check.integer(name, value, least)
+    if found > most:
+        raise ValueError(f"{name} must be at most {most}, got {found}")
+    return found
 
 
 def widths(value: Sequence[int], side: int) -> tuple[int, ...]:
@@ -185,7 +194,9 @@ class Model:
             OSError: It cannot be written.
         """
         tensors = {name: tensor.float() for name, tensor in named(self.network, EMA).items()}
-        if {name: tuple(tensor.shape) for name, tensor in named(self.network, "").items()} != self.architecture.weights():
+        if {
+            name: tuple(tensor.shape) for name, tensor in named(self.network, "").items()
+        } != self.architecture.weights():
             raise ValueError("the network's weights must be those of its architecture; names or shapes differ")
         if not are_finite(tensors.values()):
             raise ValueError("the network's weights must be finite")
@@ -221,8 +232,11 @@ class Model:
         levels = _per_picture("t", t, x, TRAIN_STEPS - 1, may_be_fractions=True)
         if label is None:
             label = self.no_class
-        elif isinstance(label, str) or (hasattr(label, "__index__") and not hasattr(label, "shape")):
-            label = self.label(label)
+        elif isinstance(label, (str, int)):
+            try:
+                label = self.label(label)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"Model: {error}") from None
         return self.network(x, levels, _per_picture("label", label, x, self.no_class)).sample
 
     def _check(self, x: Any) -> None:
@@ -328,7 +342,9 @@ def _entry(tensor: Any) -> tuple[str, tuple[int, ...]]:
 def _description(path: Path, metadata: Mapping[str, str]) -> tuple[Architecture, dict[str, Any]]:
     """Return the architecture and the facts in a file's metadata."""
     if metadata.get("format") != _FORMAT:
-        raise ModelFileError(f"{path} is no model of genimg_fast.diffusion: its format is {metadata.get('format')!r:.80}")
+        raise ModelFileError(
+            f"{path} is no model of genimg_fast.diffusion: its format is {metadata.get('format')!r:.80}"
+        )
     try:
         facts = json.loads(metadata["facts"])
     except (KeyError, ValueError, RecursionError) as error:
@@ -356,7 +372,9 @@ def _architecture(found: Mapping[str, Any]) -> Architecture:
     """Return the architecture that a file's metadata describe, checked."""
     wanted = ("shape", "classes", "widths")
     if sorted(found) != sorted(wanted):
-        raise ValueError(f"architecture must have {', '.join(wanted)}, got {', '.join(map(repr, found)) or 'nothing':.80}")
+        raise ValueError(
+            f"architecture must have {', '.join(wanted)}, got {', '.join(map(repr, found)) or 'nothing':.80}"
+        )
     for name in wanted:
         if not isinstance(found[name], list):
             raise TypeError(f"{name} must be a list, got {found[name]!r:.80}")

@@ -38,6 +38,7 @@ from genimg_fast.diffusion._model import (
     are_finite,
     bounded,
     named,
+    number,
     read_file,
     widths,
     with_prefix,
@@ -350,27 +351,18 @@ def _bar(step: int, steps: int, progress: bool) -> Iterator[Callable[[float], No
         yield show
 
 
-def _number(name: str, value: Any) -> float:
-    try:
-        if isinstance(value, (str, bytes, bool)):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # torch's of several values is a RuntimeError
-        raise TypeError(f"{name} must be a number, got {value!r:.100}") from None
-
-
 def _learning_rate(value: Any) -> float:
-    rate = check.positive("learning_rate", _number("learning_rate", value))
+    rate = check.positive("learning_rate", number("learning_rate", value))
     if rate > _MOST_RATE:
         raise ValueError(f"learning_rate must be at most {_MOST_RATE:g}, got {rate:g}")
     return rate
 
 
 def _share(name: str, value: Any) -> float:
-    number = _number(name, value)
-    if not 0 <= number < 1:
+    share = number(name, value)
+    if not 0 <= share < 1:
         raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
-    return number
+    return share
 
 
 def _checked_path(checkpoint: Any, resume: bool) -> Path | None:
