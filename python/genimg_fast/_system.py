@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
@@ -48,6 +49,14 @@ def system(name: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorated
+
+
+def warn(message: str, category: type[Warning] = RuntimeWarning) -> None:
+    """Warn the first caller outside of the package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _begin_with(name: str, error: Exception) -> None:

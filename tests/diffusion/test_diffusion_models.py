@@ -163,7 +163,7 @@ def test_bad_inputs_of_a_model_are_named(model: gf.diffusion.Model) -> None:
 
 
 def test_only_models_are_sampled(model: gf.diffusion.Model) -> None:
-    with pytest.raises(TypeError, match="^sample: model must be a Model, of train or Model.from_file, got UNet2DModel"):
+    with pytest.raises(TypeError, match=r"^sample: model must be a Model, .*, got UNet2DModel"):
         gf.diffusion.sample(model.network)
 
 

@@ -490,8 +490,6 @@ def test_weights_that_are_not_finite_are_no_model(tmp_path: Path, monkeypatch: p
         return loss
 
     monkeypatch.setattr(_training._Training, "advance", spoiled)
-    with pytest.raises(
-        ValueError, match=r"^train: weights are not finite after 1 steps; learning_rate must be smaller"
-    ):
+    with pytest.raises(ValueError, match=r"^train: weights are not finite after 1 steps; learning_rate must be"):
         train(steps=1, checkpoint=tmp_path / "c.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 
 from genimg_fast import images
 from genimg_fast._core import backend
+from genimg_fast._system import warn
 from genimg_fast.diffusion import _digits
 
 DEFAULT_SIZES = {"digits": 16, "folder": 32}
@@ -145,8 +145,7 @@ def _tell(folder: Path, top: _Listing, listings: dict[Path, _Listing]) -> None:
     if alike:
         lines.append(f"names that differ in case alone are classes of their own: {_some(alike)}")
     if lines:
-        # Seen from the caller of `train`.
-        warnings.warn(f"train: of the folder {folder}: {'; '.join(lines)}", UserWarning, stacklevel=6)
+        warn(f"train: of the folder {folder}: {'; '.join(lines)}", UserWarning)
 
 
 def _some(names: list[str]) -> str:

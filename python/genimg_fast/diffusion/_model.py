@@ -97,7 +97,7 @@ class Architecture:
         return found
 
 
-def number(name: str, value: Any) -> float:
+def real(name: str, value: Any) -> float:
     try:
         if isinstance(value, (str, bytes, bool)):
             raise TypeError

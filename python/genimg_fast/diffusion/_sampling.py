@@ -10,7 +10,7 @@ import torch
 from genimg_fast import _arguments as check
 from genimg_fast._multiview_step import MultiViewStep
 from genimg_fast._system import system
-from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model, bounded, number
+from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model, bounded, real
 from genimg_fast.diffusion._packages import need
 from genimg_fast.views import Views
 
@@ -70,7 +70,7 @@ def sample(
         raise ValueError("labels must be a class or a list of at least one, got an empty list")
     chosen = [model.no_class if label is None else model.label(label) for label in listed]
     batch = torch.tensor(chosen).repeat_interleave(bounded("n", n, 1, _MOST_PICTURES))
-    guidance = number("guidance", guidance)
+    guidance = real("guidance", guidance)
     views = Views(["identity"], model.shape)
     return draw(model, views, batch, picture_seeds(seed, len(batch)), steps, guidance, sampler, progress)
 

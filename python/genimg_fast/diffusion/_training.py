@@ -38,8 +38,8 @@ from genimg_fast.diffusion._model import (
     are_finite,
     bounded,
     named,
-    number,
     read_file,
+    real,
     widths,
     with_prefix,
     write_file,
@@ -352,14 +352,14 @@ def _bar(step: int, steps: int, progress: bool) -> Iterator[Callable[[float], No
 
 
 def _learning_rate(value: Any) -> float:
-    rate = check.positive("learning_rate", number("learning_rate", value))
+    rate = check.positive("learning_rate", real("learning_rate", value))
     if rate > _MOST_RATE:
         raise ValueError(f"learning_rate must be at most {_MOST_RATE:g}, got {rate:g}")
     return rate
 
 
 def _share(name: str, value: Any) -> float:
-    share = number(name, value)
+    share = real(name, value)
     if not 0 <= share < 1:
         raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
     return share
