@@ -44,6 +44,14 @@ class SteerablePyramidFreq(_Pyramid):
         """Return the coefficients of an image (..., H, W)."""
         return self.pyramid(x, scales)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return plenoptic's buffers too (``lo0mask``, ...): new tensors, made when asked for, float32 on the CPU."""
+        from genimg_fast.steerable import _masks
+
+        if _masks.NAMES.fullmatch(name) is None:
+            return super().__getattr__(name)
+        return torch.from_numpy(_masks.mask(self.pyramid, name)).float()
+
 
 class SteerablePyramidSpace(_Pyramid):
     """``genimg_fast.SteerablePyramidSpace`` as a module, with its arguments, methods and attributes."""

@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -137,6 +138,14 @@ def test_no_seed_gives_other_pictures(model: gf.diffusion.Model) -> None:
         ({"sampler": "euler"}, ValueError, "sampler must be one of 'ddim', 'ddpm', got 'euler'"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
         ({"guidance": float("nan")}, ValueError, "guidance"),
+        ({"guidance": "2"}, TypeError, "^sample: guidance must be a number, got '2'"),
+        ({"labels": True}, TypeError, "^sample: label must be an integer, got True"),
+        ({"labels": 1 << 70}, ValueError, "^sample: label must be below 3"),
+        ({"labels": torch.tensor([0.5])}, TypeError, "^sample: label must be an integer, got 0.5"),
+        ({"n": 1 << 70}, ValueError, "^sample: n must be at most"),
+        ({"n": 2.0}, TypeError, "^sample: n must be an integer, got 2.0"),
+        ({"seed": 1 << 63}, ValueError, "^sample: seed must be at most"),
+        ({"sampler": None}, ValueError, "^sample: sampler must be one of"),
     ],
 )
 def test_bad_arguments_of_sampling_are_named(
@@ -151,3 +160,54 @@ def test_bad_inputs_of_a_model_are_named(model: gf.diffusion.Model) -> None:
         model(torch.zeros(1, 1, 16, 16), 3)
     with pytest.raises(ValueError, match="label must be below 3"):
         model(torch.zeros(1, 1, 8, 8), 3, 9)
+
+
+def test_only_models_are_sampled(model: gf.diffusion.Model) -> None:
+    with pytest.raises(TypeError, match=r"^sample: model must be a Model, .*, got UNet2DModel"):
+        gf.diffusion.sample(model.network)
+
+
+def test_labels_may_be_an_array(model: gf.diffusion.Model) -> None:
+    expected = gf.diffusion.sample(model, [2, 0], steps=2, seed=1)
+    for labels in (torch.tensor([2, 0]), np.array([2, 0]), range(2, -1, -2)):
+        assert torch.equal(gf.diffusion.sample(model, labels, steps=2, seed=1), expected)
+
+
+X = torch.zeros(2, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((X.numpy(), 3), TypeError, "x must be a torch.Tensor, got ndarray"),
+        ((X.double(), 3), TypeError, "x must have the dtype of the weights, torch.float32, got torch.float64"),
+        ((X.long(), 3), TypeError, "x must have the dtype of the weights"),
+        ((X[:0], 3), ValueError, r"x must be \(B, 1, 8, 8\), got \(0, 1, 8, 8\)"),
+        ((X.to("meta"), 3), TypeError, "x must be a dense tensor with values"),
+        ((X, 1000), ValueError, "t must be from 0 to 999, got 1000"),
+        ((X, -1), ValueError, "t must be from 0 to 999, got -1"),
+        ((X, float("nan")), ValueError, "t must be from 0 to 999, got nan"),
+        ((X, 1 << 70), TypeError, "t must be a number"),
+        ((X, "3"), TypeError, "t must be a number"),
+        ((X, torch.zeros(3)), ValueError, r"t must be one number or \(2,\), got the shape \(3,\)"),
+        ((X, 3, torch.tensor([0, 4])), ValueError, r"label must be from 0 to 3, got \[0, 4\]"),
+        ((X, 3, torch.tensor([-1, 0])), ValueError, "label must be from 0 to 3"),
+        ((X, 3, torch.tensor([0.0, 1.0])), TypeError, "label must be integers, got torch.float32"),
+        ((X, 3, torch.tensor([0, 1, 2])), ValueError, "label must be one number or"),
+        ((X, 3, 1.5), TypeError, "label must be integers"),
+        ((X, 3, True), TypeError, "label must be an integer, got True"),
+    ],
+)
+def test_every_input_of_a_model_is_refused_by_name(
+    model: gf.diffusion.Model, arguments: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^Model: {message}"):
+        model(*arguments)
+
+
+def test_labels_and_levels_of_any_integer_kind(model: gf.diffusion.Model) -> None:
+    expected = model(X, torch.tensor([7, 7]), torch.tensor([1, 2]))
+    for kind in (np.uint16, np.int32, np.uint64):
+        assert torch.equal(model(X, np.array([7, 7], kind), np.array([1, 2], kind)), expected)
+    assert torch.equal(model(X, 7.0, [1, 2]), expected)
+    assert torch.equal(model(X, 7, np.int64(1)), model(X, 7, 1))

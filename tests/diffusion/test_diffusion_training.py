@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path, monkeypatch: py
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(images.os, "replace", fail)
+    monkeypatch.setattr(images.Output, "open", fail)
     with pytest.raises(OSError, match="No space left"):
         train(steps=4, checkpoint=path, resume=True)
     assert path.read_bytes() == before
@@ -235,7 +236,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"data": (np.full((12, 8, 8), np.nan), LABELS)}, ValueError, r"images must lie in \[0, 1\], got nan"),
     ({"data": (IMAGES, LABELS[:5])}, ValueError, "labels must be one integer from 0 for each of 12 images"),
     ({"data": (IMAGES, LABELS - 1)}, ValueError, "labels .* smallest -1"),
-    ({"data": (IMAGES, LABELS / 2)}, TypeError, "labels must be integers, got torch.float64"),
+    ({"data": (IMAGES, LABELS / 2)}, TypeError, "labels must be integers, got float64"),
     ({"size": 16}, ValueError, "images must be 16x16, got 8x8"),
     ({"size": 1}, ValueError, "size must be at least 2, got 1"),
     ({"steps": 0}, ValueError, "steps must be at least 1, got 0"),
@@ -317,3 +318,178 @@ def test_the_module_is_cheap_to_import() -> None:
         "import sys, genimg_fast as gf; gf.diffusion; assert not {'torch', 'diffusers', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def folder_of(root: Path, files: dict[str, tuple[int, ...]]) -> Path:
+    """Return a folder with some files: noise of a shape, or text where that is none."""
+    rng = np.random.default_rng(1)
+    for name, shape in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if shape:
+            images.write(path, rng.integers(0, 256, shape, dtype=np.uint8))
+        else:
+            path.write_text("no picture")
+    return root
+
+
+CLASSES = {"cats/a.png": (8, 8), "cats/b.PNG": (9, 8), "dogs/a.jpeg": (8, 8)}
+
+
+def test_hidden_files_and_what_systems_leave_are_no_part_of_a_training(tmp_path: Path) -> None:
+    from genimg_fast.diffusion import _data
+
+    clean = _data.load(folder_of(tmp_path / "clean", CLASSES), 8)
+    hidden: dict[str, tuple[int, ...]] = {
+        ".ipynb_checkpoints/a.png": (8, 8),
+        "__MACOSX/a.png": (8, 8),
+        "__MACOSX/cats/._a.png": (),
+        ".DS_Store": (),
+        "cats/._a.png": (),
+        "cats/.hidden.png": (8, 8),
+        "cats/Thumbs.db": (),
+        "dogs/desktop.ini": (),
+        "dogs/.ipynb_checkpoints/a.png": (8, 8),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = _data.load(folder_of(tmp_path / "full", CLASSES | hidden), 8)
+    assert found.classes == ("cats", "dogs")
+    assert found.labels.tolist() == [0, 0, 1]
+    assert found.fingerprint() == clean.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"cats/a.txt": (), "dogs/b.txt": (), "notes": ()}, r"no pictures are left out \(\.txt: 2, no ending: 1\)"),
+        ({"birds/a.txt": ()}, "folders without pictures are no classes: 'birds'"),
+        ({"cats/more/a.png": (8, 8)}, "folders in folders of classes are left out: 'cats/more'"),
+        ({"a.png": (8, 8)}, "1 beside the folders of classes, such as a.png, are left out"),
+        ({"Cats/a.png": (8, 8)}, "differ in case alone are classes of their own: 'Cats', 'cats'"),
+    ],
+)
+def test_what_is_left_out_of_a_folder_is_said_once(
+    more: dict[str, tuple[int, ...]], message: str, tmp_path: Path
+) -> None:
+    folder_of(tmp_path, CLASSES | more)
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = train(tmp_path, size=8, steps=1)
+    assert len(caught) == 1
+    assert caught[0].filename.endswith("tiny_models.py")
+    assert found.classes == (("Cats",) if "Cats/a.png" in more else ()) + ("cats", "dogs")
+
+
+def test_a_broken_link_is_said_and_others_are_followed(tmp_path: Path) -> None:
+    folder_of(tmp_path / "elsewhere", {"x.png": (8, 8)})
+    data = folder_of(tmp_path / "data", CLASSES)
+    (data / "birds").symlink_to(tmp_path / "elsewhere")
+    (data / "cats" / "c.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    (data / "cats" / "d.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.warns(UserWarning, match=r"\(broken link: 1\)"):
+        found = train(data, size=8, steps=1)
+    assert found.classes == ("birds", "cats", "dogs")
+
+
+def test_a_flat_folder_is_one_class_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(tmp_path / "flat", {"a.png": (8, 8), "b.png": (8, 8)})
+    monkeypatch.chdir(tmp_path / "flat")
+    with pytest.warns(UserWarning, match="no folders of classes, so its 2 pictures are one class"):
+        found = train(".", size=8, steps=1)
+    assert found.classes == ("flat",)
+
+
+def test_resuming_names_the_setting_that_differs_before_the_data(tmp_path: Path) -> None:
+    from_digits: dict[str, Any] = {"data": "digits", "checkpoint": tmp_path / "c.safetensors"}
+    train(**from_digits, size=8, steps=1)
+    for options, message in [
+        ({"size": 16}, "train: size must be that of the checkpoint .*c.safetensors, 8, got 16$"),
+        ({"size": 8, "widths": (32,)}, r"widths must be that of the checkpoint .*, \(16,\), got \(32,\)$"),
+        ({"data": (IMAGES, LABELS)}, r"data's classes must be that of the checkpoint .*\('0', '1', '2'\)$"),
+        ({"data": (np.repeat(IMAGES[..., None], 3, -1), LABELS)}, "channels must be that of .*, 1, got 3$"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(**from_digits | {"steps": 2, "resume": True} | options)
+    with pytest.raises(ValueError, match="seed must be that of the checkpoint"):  # before anything is read
+        train(**from_digits | {"data": "no folder", "steps": 2, "resume": True, "seed": 3})
+
+
+def test_data_that_differ_are_told_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "c.safetensors"
+    train(steps=1, checkpoint=path)
+    with pytest.raises(ValueError, match=r"data must be that of the checkpoint .*; pictures or labels are others$"):
+        train((255 - IMAGES, LABELS), steps=2, checkpoint=path, resume=True)
+
+
+def test_training_works_in_every_mode_of_torch(tmp_path: Path) -> None:
+    expected = train()
+    with torch.inference_mode():
+        data = torch.from_numpy(IMAGES)[:, None] + 0, torch.from_numpy(LABELS) + 0
+        found = train(data, checkpoint=tmp_path / "c.safetensors")
+        assert same(found, expected)
+        assert gf.diffusion.sample(found, 0, steps=2, seed=0).shape == (1, 1, 8, 8)
+    with torch.no_grad():
+        assert same(train(), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert same(train(), expected)
+    try:
+        torch.set_default_dtype(torch.float64)
+        other = train(checkpoint=tmp_path / "d.safetensors")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same(gf.diffusion.Model.from_file(tmp_path / "d.safetensors"), other)
+
+
+@pytest.mark.parametrize("kind", ["int16", ">i8", "uint8", "list", "tensor", "uint64"])
+def test_labels_of_any_integer_kind(kind: str) -> None:
+    labels: Any = LABELS.tolist() if kind == "list" else torch.from_numpy(LABELS).int()
+    if kind not in ("list", "tensor"):
+        labels = LABELS.astype(kind)
+    assert same(train((IMAGES[::-1], labels)), train((IMAGES[::-1].copy(), LABELS)))
+
+
+MORE_BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"data": IMAGES}, TypeError, "^train: data must be 'digits', a folder or a pair"),
+    ({"data": (IMAGES, ["a"] * 12)}, TypeError, "^train: labels must be integers"),
+    ({"data": (IMAGES, [[1], [1, 2]] * 6)}, TypeError, "^train: labels must be integers"),
+    ({"data": (IMAGES, 3)}, TypeError, "^train: labels must be"),
+    ({"data": (IMAGES, LABELS + 10**12)}, ValueError, "^train: labels must be at most 65535"),
+    ({"data": (IMAGES, np.full(12, 2**63, np.uint64))}, ValueError, "^train: labels must be at most 65535"),
+    ({"data": (IMAGES, np.ma.array(LABELS, mask=LABELS == 1))}, TypeError, "^train: labels is a masked array"),
+    ({"data": (np.ma.array(IMAGES, mask=IMAGES > 9), LABELS)}, TypeError, "^train: images is a masked array"),
+    ({"data": (torch.zeros(12, 1, 8, 8).to_sparse(), LABELS)}, TypeError, "^train: images must be a dense tensor"),
+    ({"data": (IMAGES.astype(complex), LABELS)}, TypeError, "^train: images must be uint8 or floats"),
+    ({"data": (IMAGES.astype(str), LABELS)}, TypeError, "^train: images must be uint8 or floats"),
+    ({"learning_rate": "1e-3"}, TypeError, "^train: learning_rate must be a number, got '1e-3'"),
+    ({"learning_rate": math.nan}, ValueError, "^train: learning_rate must be a positive finite number, got nan"),
+    ({"learning_rate": 1e300}, ValueError, r"^train: learning_rate must be at most 1e\+36, got 1e\+300"),
+    ({"label_dropout": None}, TypeError, "^train: label_dropout must be a number, got None"),
+    ({"ema_decay": math.nan}, ValueError, "^train: ema_decay must be a number from 0 to below 1, got nan"),
+    ({"seed": 1 << 64}, ValueError, "^train: seed must be at most"),
+    ({"batch_size": 1 << 70}, ValueError, "^train: batch_size must be at most"),
+    ({"widths": 16}, TypeError, "^train: widths must be a list of integers, got 16"),
+    ({"widths": (1 << 40,)}, ValueError, "^train: widths must be at most 4096"),
+    ({"callback": 3}, TypeError, "^train: callback must be callable or None, got 3"),
+]
+
+
+@pytest.mark.parametrize(("options", "error", "message"), MORE_BAD, ids=[message for _, _, message in MORE_BAD])
+def test_every_argument_is_refused_by_name(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        train(**options)
+
+
+def test_weights_that_are_not_finite_are_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from genimg_fast.diffusion import _training
+
+    advance = _training._Training.advance
+
+    def spoiled(self: Any) -> float:
+        loss = advance(self)
+        self._ema.shadow_params[0].fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(_training._Training, "advance", spoiled)
+    with pytest.raises(ValueError, match=r"^train: weights are not finite after 1 steps; learning_rate must be"):
+        train(steps=1, checkpoint=tmp_path / "c.safetensors")
+    assert list(tmp_path.iterdir()) == []

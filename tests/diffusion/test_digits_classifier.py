@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,3 +61,17 @@ def test_the_pictures_to_train_with_are_the_digits() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"pictures must be \(N, 1, S, S\) with S a multiple of 8"):
         gf.diffusion.digits_classifier().read(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "error", "message"),
+    [
+        (torch.zeros(1, 1, 8, 8).numpy(), TypeError, "pictures must be a tensor of floats, got ndarray"),
+        (torch.zeros(1, 1, 8, 8, dtype=torch.uint8), TypeError, "pictures must be a tensor of floats, got torch.uint8"),
+        (torch.full((1, 1, 8, 8), 2.0), ValueError, r"pictures must lie in \[0, 1\], got 2 to 2"),
+        (torch.full((1, 1, 8, 8), float("nan")), ValueError, r"pictures must lie in \[0, 1\], got nan"),
+    ],
+)
+def test_pictures_in_another_unit_are_refused(pictures: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=f"^DigitsClassifier: {message}"):
+        gf.diffusion.digits_classifier().read(pictures)

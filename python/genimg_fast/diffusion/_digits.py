@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from genimg_fast._core import backend
 from genimg_fast.diffusion._packages import need
 
 CLASSES = tuple("0123456789")
@@ -51,13 +52,14 @@ class DigitsClassifier:
         """Return the logarithm of the probability of each digit.
 
         Args:
-            pictures: (N, 1, S, S) in [0, 1], S a multiple of 8.
+            pictures: (N, 1, S, S), floats in [0, 1], S a multiple of 8.
 
         Returns:
             (N, 10) float64, at least log(1e-12).
 
         Raises:
-            ValueError: Another shape.
+            TypeError: No tensor of floats.
+            ValueError: Another shape, or values that leave [0, 1].
         """
         probabilities = self.estimator.predict_proba(_as_data(pictures))
         return torch.from_numpy(np.log(np.maximum(probabilities, 1e-12)))
@@ -88,8 +90,15 @@ def digits_classifier() -> DigitsClassifier:
 
 def _as_data(pictures: torch.Tensor) -> np.ndarray:
     """Return pictures as rows of the data set: the mean of each of 8x8 cells, from 0 to 16."""
+    if not backend.is_tensor(pictures) or not pictures.dtype.is_floating_point:
+        got = pictures.dtype if backend.is_tensor(pictures) else type(pictures).__name__
+        raise TypeError(f"DigitsClassifier: pictures must be a tensor of floats, got {got}")
+    backend.strided("DigitsClassifier", "pictures", pictures)
     shape = tuple(pictures.shape)
     if len(shape) != 4 or shape[1] != 1 or shape[2] != shape[3] or not shape[2] or shape[2] % _SIDE:
-        raise ValueError(f"pictures must be (N, 1, S, S) with S a multiple of {_SIDE}, got {shape}")
+        raise ValueError(f"DigitsClassifier: pictures must be (N, 1, S, S) with S a multiple of {_SIDE}, got {shape}")
+    if not bool(((pictures >= 0) & (pictures <= 1)).all()):
+        got = f"{float(pictures.min()):.3g} to {float(pictures.max()):.3g}"
+        raise ValueError(f"DigitsClassifier: pictures must lie in [0, 1], got {got}")
     cells = torch.nn.functional.adaptive_avg_pool2d(pictures.double().cpu(), _SIDE)
     return (cells * _LEVELS).flatten(1).numpy()

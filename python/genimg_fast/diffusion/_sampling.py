@@ -10,7 +10,8 @@ import torch
 from genimg_fast import _arguments as check
 from genimg_fast._core.progress import tracked
 from genimg_fast._multiview_step import MultiViewStep
-from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model
+from genimg_fast._system import system
+from genimg_fast.diffusion._model import SCHEDULE, TRAIN_STEPS, Model, bounded
 from genimg_fast.diffusion._packages import need
 from genimg_fast.views import Views
 
@@ -23,7 +24,10 @@ _OPTIONS = {
 
 SAMPLERS = tuple(_OPTIONS)
 
+_MOST_PICTURES = 1 << 24
 
+
+@system("sample")
 def sample(
     model: Model,
     labels: Any = None,
@@ -39,7 +43,7 @@ def sample(
 
     Args:
         model: From `train` or `Model.from_file`.
-        labels: A class, by index or by name, or a list of them; None: no class.
+        labels: A class, by index or by name, or a list or an array of them; None: no class.
         n: Pictures of each.
         steps: Of the sampler, 1 to 1000. DDIM is best with 10 to 100: more begin where there is next to no picture in
             the noise, and its errors there grow.
@@ -58,11 +62,16 @@ def sample(
     Raises:
         TypeError, ValueError: Something is not as above.
     """
-    listed = labels if isinstance(labels, (list, tuple)) else [labels]
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a Model, of train or Model.from_file, got {type(model).__name__}")
+    if hasattr(labels, "tolist"):  # an array or a tensor
+        labels = labels.tolist()
+    listed = labels if isinstance(labels, (list, tuple, range)) else [labels]
     if not listed:
         raise ValueError("labels must be a class or a list of at least one, got an empty list")
     chosen = [model.no_class if label is None else model.label(label) for label in listed]
-    batch = torch.tensor(chosen).repeat_interleave(check.integer("n", n, 1))
+    batch = torch.tensor(chosen).repeat_interleave(bounded("n", n, 1, _MOST_PICTURES))
+    guidance = check.real("guidance", guidance)
     views = Views(["identity"], model.shape)
     return draw(model, views, batch, picture_seeds(seed, len(batch)), steps, guidance, sampler, progress)
 
@@ -120,5 +129,5 @@ def scheduler(sampler: str, steps: int) -> Any:
 
 def picture_seeds(seed: Any, n: int) -> list[int]:
     """Return the seeds of n pictures: a number and those that follow it, or new ones."""
-    first = int(torch.randint(1 << 48, ())) if seed is None else check.integer("seed", seed, 0)
+    first = int(torch.randint(1 << 48, ())) if seed is None else bounded("seed", seed, 0, (1 << 63) - n)
     return [first + i for i in range(n)]

@@ -21,22 +21,32 @@ import torch
 from genimg_fast import _arguments as check
 from genimg_fast import images
 from genimg_fast._core.progress import ProgressBar, warn_interrupted
+from genimg_fast._system import system
 from genimg_fast.diffusion import _data
 from genimg_fast.diffusion._model import (
+    EMA,
+    OPTIMIZER,
+    RANDOM,
     SCHEDULE,
     SUFFIXES,
     TRAIN_STEPS,
+    WEIGHTS,
     Architecture,
     Model,
-    load_weights,
+    ModelFileError,
+    are_finite,
+    bounded,
     named,
     read_file,
     widths,
+    with_prefix,
     write_file,
 )
 from genimg_fast.diffusion._packages import need
 
-_WEIGHTS, _EMA, _OPTIMIZER, _RANDOM = "weights.", "ema.", "optimizer.", "random"
+_MOST_BATCH = 1 << 24
+_MOST_SEED = (1 << 63) - 1
+_MOST_RATE = 1e36  # what torch multiplies float32 by
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class TrainingStep:
     loss: float
 
 
+@system("train")
 def train(
     data: Any,
     *,
@@ -90,8 +101,8 @@ def train(
 
     Args:
         data: "digits" for scikit-learn's; a folder of pictures, with a subfolder for each class (other shapes are cut
-            to the square in the middle); or (images, labels): an array (N, S, S) or (N, S, S, 3) or a tensor
-            (N, C, S, S), uint8 or floats in [0, 1], and N integers.
+            to the square in the middle), of which hidden files and folders are no part; or (images, labels): an array
+            (N, S, S) or (N, S, S, 3) or a tensor (N, C, S, S), uint8 or floats in [0, 1], and N integers.
         size: S, the pictures' side. Default: 16 for the digits, 32 for a folder, that of the arrays.
         steps: Of the optimiser, in all.
         batch_size: Pictures in a step.
@@ -115,20 +126,29 @@ def train(
             already although ``resume`` is not set; the loss is not finite.
         OSError: Data or checkpoint cannot be read or written.
         ImportError: A package of the extra ``diffusion`` is missing.
+
+    Warns:
+        UserWarning: A folder holds what is no part of the training, or no folders of classes.
     """
     settings = Settings(
-        check.integer("batch_size", batch_size, 1),
-        check.positive("learning_rate", learning_rate),
+        bounded("batch_size", batch_size, 1, _MOST_BATCH),
+        _learning_rate(learning_rate),
         _share("label_dropout", label_dropout),
         _share("ema_decay", ema_decay),
-        check.integer("seed", seed, 0),
+        bounded("seed", seed, 0, _MOST_SEED),
     )
     steps, save_every = check.integer("steps", steps, 1), check.integer("save_every", save_every, 1)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback must be callable or None, got {callback!r}")
+    device = check.device(device, None)
     path = _checked_path(checkpoint, resume)
+    before = None if path is None or not resume else _Checkpoint.read(path)
+    if before is not None:
+        before.check_settings(settings)
     pictures = _data.load(data, None if size is None else check.integer("size", size, 2))
-    training = _Training(pictures, _checked_widths(widths, pictures), settings, check.device(device, None))
-    if path is not None and resume:
-        training.load(path)
+    training = _Training(pictures, _checked_widths(widths, pictures), settings, device)
+    if before is not None:
+        training.load(before)
     if training.step > steps:
         raise ValueError(f"steps must be at least those of the checkpoint, {training.step}, got {steps}")
     with (
@@ -150,7 +170,7 @@ def train(
         if path is not None:
             training.save(path)
     if training.step < steps:
-        warn_interrupted(f"{training.step} of {steps} steps", result="model", stacklevel=2)
+        warn_interrupted(f"{training.step} of {steps} steps", result="model")
     return training.model()
 
 
@@ -173,17 +193,14 @@ class _Training:
         """Take a step and return its loss."""
         self.is_between_steps = False
         clean, labels = self._batch()
-        noise = torch.randn(clean.shape, generator=self._generator)
+        noise = torch.randn(clean.shape, generator=self._generator, dtype=clean.dtype)
         levels = torch.randint(TRAIN_STEPS, (len(clean),), generator=self._generator)
         noisy = self._scheduler.add_noise(clean, noise, levels)
         predicted = self._network(*(part.to(self._device) for part in (noisy, levels, labels))).sample
         loss = torch.nn.functional.mse_loss(predicted, noise.to(self._device))
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise ValueError(
-                f"the loss is {value} after {self.step} steps; learning_rate must be smaller, got "
-                f"{self._settings.learning_rate:g}"
-            )
+            raise self._diverged(f"the loss is {value}")
         self._optimizer.zero_grad()
         loss.backward()
         for group in self._optimizer.param_groups:
@@ -194,17 +211,23 @@ class _Training:
         self.is_between_steps = True
         return value
 
+    def _diverged(self, how: str) -> ValueError:
+        given = f"{self._settings.learning_rate:g}"
+        return ValueError(f"{how} after {self.step} steps; learning_rate must be smaller, got {given}")
+
     def _batch(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return clean pictures and their labels, of which some are left out."""
         n, none = self._settings.batch_size, len(self._pictures.classes)
         index = torch.randint(len(self._pictures.labels), (n,), generator=self._generator)
-        left_out = torch.rand(n, generator=self._generator) < self._settings.label_dropout
+        left_out = torch.rand(n, generator=self._generator, dtype=torch.float32) < self._settings.label_dropout
         return self._pictures.batch(index), self._pictures.labels[index].masked_fill(left_out, none)
 
     def model(self) -> Model:
         """Return a model with the averaged weights."""
         network = self._architecture.build().to(self._device)
         self._ema.copy_to(network.parameters())
+        if not are_finite(network.parameters()):
+            raise self._diverged("weights are not finite")
         return Model(self._architecture, network.eval().requires_grad_(False), self._facts())
 
     def _facts(self) -> dict[str, Any]:
@@ -212,33 +235,69 @@ class _Training:
 
     def save(self, path: Path) -> None:
         """Write all of it to a file."""
-        tensors = named(self._network, _WEIGHTS) | named(self.model().network, _EMA)
+        tensors = named(self._network, WEIGHTS) | named(self.model().network, EMA)
         for i, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"{_OPTIMIZER}{i}.{name}": tensor for name, tensor in state.items()}
-        tensors[_RANDOM] = self._generator.get_state()
+            tensors |= {f"{OPTIMIZER}{i}.{name}": tensor.float() for name, tensor in state.items()}
+        tensors[RANDOM] = self._generator.get_state()
         write_file(path, tensors, self._architecture, self._facts())
 
-    def load(self, path: Path) -> None:
-        """Take the state that a file holds, if it is of the same training."""
-        tensors, architecture, facts = read_file(path)
-        if _RANDOM not in tensors:
-            raise ValueError(f"{path} holds a model alone, without what a resumed training needs")
-        found = {"data": facts["data"], **facts["settings"], **asdict(architecture)}
-        here = {"data": self._pictures.fingerprint(), **asdict(self._settings), **asdict(self._architecture)}
-        for name, value in here.items():
-            if found[name] != value:
-                raise ValueError(f"{name} must be that of the checkpoint {path}, {found[name]!r}, got {value!r}")
+    def load(self, checkpoint: _Checkpoint) -> None:
+        """Take the state of a checkpoint, if it is of the same training."""
+        checkpoint.check_data(self._architecture, self._pictures.fingerprint())
         averaged = self._architecture.build()
-        load_weights(averaged, tensors, _EMA, path)
-        load_weights(self._network, tensors, _WEIGHTS, path)
+        averaged.load_state_dict(with_prefix(checkpoint.tensors, EMA))
+        self._network.load_state_dict(with_prefix(checkpoint.tensors, WEIGHTS))
+        self.step = checkpoint.facts["step"]
         self._ema.load_state_dict(
-            self._ema.state_dict() | {"shadow_params": list(averaged.parameters()), "optimization_step": facts["step"]}
+            self._ema.state_dict() | {"shadow_params": list(averaged.parameters()), "optimization_step": self.step}
         )
         self._ema.to(self._device)
         groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
-        self._generator.set_state(tensors[_RANDOM])
-        self.step = facts["step"]
+        self._optimizer.load_state_dict({"state": _optimizer_state(checkpoint.tensors), "param_groups": groups})
+        try:
+            self._generator.set_state(checkpoint.tensors[RANDOM])
+        except RuntimeError as error:
+            raise ModelFileError(f"{checkpoint.path} holds no state of random numbers in {RANDOM!r}") from error
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What a file holds from which a training goes on."""
+
+    path: Path
+    tensors: Mapping[str, torch.Tensor]
+    architecture: Architecture
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> _Checkpoint:
+        tensors, architecture, facts = read_file(path, is_checkpoint=True)
+        for name in ("step", "settings", "data"):
+            if name not in facts:
+                raise ModelFileError(f"{path} does not say {name!r}, which a resumed training needs")
+        return cls(path, tensors, architecture, facts)
+
+    def check_settings(self, settings: Settings) -> None:
+        """Compare what the caller chose with what the checkpoint was made with."""
+        found = self.facts["settings"]
+        for name, value in asdict(settings).items():
+            if name not in found:
+                raise ModelFileError(f"{self.path} does not say {name!r}, which a resumed training needs")
+            self._compare(name, found[name], value)
+
+    def check_data(self, architecture: Architecture, fingerprint: str) -> None:
+        """Compare the pictures and the network with those of the checkpoint: each thing before what follows from it."""
+        before = self.architecture
+        self._compare("size", before.shape[-1], architecture.shape[-1])
+        self._compare("widths", before.widths, architecture.widths)
+        self._compare("the number of data's channels", before.shape[0], architecture.shape[0])
+        self._compare("data's classes", before.classes, architecture.classes)
+        if self.facts["data"] != fingerprint:
+            raise ValueError(f"data must be that of the checkpoint {self.path}; pictures or labels are others")
+
+    def _compare(self, name: str, before: Any, now: Any) -> None:
+        if before != now:
+            raise ValueError(f"{name} must be that of the checkpoint {self.path}, {before!r}, got {now!r}")
 
 
 _WARM_UP = 100  # steps in which the learning rate grows
@@ -247,8 +306,8 @@ _WARM_UP = 100  # steps in which the learning rate grows
 def _optimizer_state(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
-        if name.startswith(_OPTIMIZER):
-            index, _, part = name.removeprefix(_OPTIMIZER).partition(".")
+        if name.startswith(OPTIMIZER):
+            index, _, part = name.removeprefix(OPTIMIZER).partition(".")
             state.setdefault(int(index), {})[part] = tensor
     return state
 
@@ -267,7 +326,8 @@ class _Interruption:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            # None: a handler that is none of Python's, which Python cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def _note(self, *_: object) -> None:
         if self.asked:
@@ -275,10 +335,18 @@ class _Interruption:
         self.asked = True
 
 
+def _learning_rate(value: Any) -> float:
+    rate = check.positive("learning_rate", value)
+    if rate > _MOST_RATE:
+        raise ValueError(f"learning_rate must be at most {_MOST_RATE:g}, got {rate:g}")
+    return rate
+
+
 def _share(name: str, value: Any) -> float:
-    if not 0 <= value < 1:
+    share = check.real(name, value)
+    if not 0 <= share < 1:
         raise ValueError(f"{name} must be a number from 0 to below 1, got {value!r}")
-    return float(value)
+    return share
 
 
 def _checked_path(checkpoint: Any, resume: bool) -> Path | None:

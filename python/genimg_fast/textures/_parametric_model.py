@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,10 @@ from genimg_fast._system import system
 from genimg_fast.textures._analysis import max_height
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
 from genimg_fast.textures._joint_statistics import JointStatistics, Settings, measure, ratio, root
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Scale = int | str
 
@@ -200,6 +205,70 @@ class PortillaSimoncelli(nn.Module):
             (name, _in_powers(value, exponent, _MATLAB_POWERS[name]).to(planes.dtype).unflatten(0, lead)[:, :, 0])
             for name, value in self._matlab_values(planes, statistics).items()
         )
+
+    # ---- what plenoptic's plots and subclasses ask for ----------------------------------------------------------
+
+    @property
+    def _representation_scales(self) -> np.ndarray[Any, Any]:
+        """The scale of each statistic of the vector, as plenoptic has it: an array of integers and strings."""
+        found = np.empty(len(self._scale_of_each), object)
+        found[:] = self._scale_of_each
+        return found
+
+    def plot_representation(
+        self,
+        data: Tensor | Mapping[str, Tensor],
+        ax: Axes | None = None,
+        figsize: tuple[float, float] | None = None,
+        ylim: tuple[float, float] | Literal[False] | None = None,
+        batch_idx: int = 0,
+        title: str | None = None,
+    ) -> tuple[Figure, list[Axes]]:
+        """Plot the statistics of a picture, a stem for each, in 8 panels (6 with one scale). Needs matplotlib.
+
+        Signature and panels are plenoptic's, so that its own plots of a synthesis use this.
+
+        Args:
+            data: What `forward` or `convert_to_dict` returned; channels are averaged.
+            ax: Axes of a grid whose place the panels take; None: a figure of pyplot's.
+            figsize: (width, height) of a new figure in inches; default: (12, 5).
+            ylim: Limits of all panels; None: those of the values, with 0; False: as matplotlib sets them.
+            batch_idx: Which picture.
+            title: Of the figure.
+
+        Returns:
+            The figure, and the panels' axes.
+
+        Raises:
+            ValueError: Both ``ax`` and ``figsize`` are given, or ``data`` holds what is no statistic of this model.
+            KeyError: ``data`` lacks a statistic.
+            ImportError: Matplotlib is missing.
+        """
+        from genimg_fast.textures import _statistics_plot
+
+        return _statistics_plot.plot(self, data, ax, figsize, ylim, batch_idx, title)
+
+    def update_plot(
+        self,
+        axes: Sequence[Axes],
+        data: Tensor | Mapping[str, Tensor],
+        batch_idx: int = 0,
+        rescale_ylim: bool = False,
+    ) -> list[Any]:
+        """Show other statistics in the axes that `plot_representation` made, for animations.
+
+        Args:
+            axes: The axes.
+            data: What `forward` or `convert_to_dict` returned.
+            batch_idx: Which picture.
+            rescale_ylim: Whether all axes get the same limits, symmetric around 0.
+
+        Returns:
+            The artists that have changed.
+        """
+        from genimg_fast.textures import _statistics_plot
+
+        return _statistics_plot.update(self, axes, data, batch_idx, rescale_ylim)
 
     def _planes(self, image: Tensor) -> Tensor:
         """Return the planes (B C, 1, H, W) of a picture."""
