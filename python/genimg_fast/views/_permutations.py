@@ -104,7 +104,9 @@ def patch_permute(shape: Shape, times: int = 1, *, n_patches: int = 8, patch: in
 def jigsaw(shape: Shape, times: int = 1, *, n_pieces: int = 4, seed: int = 0) -> Row:
     """Pieces of a puzzle, n_pieces along the shorter side, moved and turned to where they fit; leftover pixels stay."""
     _, height, width = shape
-    count = integer("n_pieces", n_pieces, 1, MAX_PIXELS)
+    count = integer("n_pieces", n_pieces, 1)
+    if count >= MAX_PIXELS:
+        raise ValueError(f"n_pieces must be fewer than {MAX_PIXELS}, got {count}")
     return stored(jigsaw_sources(height, width, count, integer("seed", seed, 0), times))
 
 
