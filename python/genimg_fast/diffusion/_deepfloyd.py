@@ -234,9 +234,7 @@ class IFMultiViewPipeline:
         first, *others = self.views
         return first.inverse(noisy) + sum(view.inverse(x) for view in others)
 
-    def _enlarged(
-        self, image: torch.Tensor, level: int, generator: Generators
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _enlarged(self, image: torch.Tensor, level: int, generator: Generators) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pictures at the network's size with noise, and its level for each."""
         scheduler = self.pipe.image_noising_scheduler
         last = scheduler.config.num_train_timesteps - 1

@@ -22,17 +22,6 @@ _N_PROBES = 3
 Function = Callable[[Planes], Planes]
 
 
-class PeerView(Linear):
-    """A view of an object with ``view`` and ``inverse_view``, which brings variances back in its own way."""
-
-    def __init__(self, name: str, shape: Shape, functions: Peer, **kinds: Any) -> None:
-        super().__init__(name, shape, functions.apply, functions.inverse, **kinds)
-        self._functions = functions
-
-    def _variance(self, v: Planes) -> Planes:
-        return self._functions.variance(v)
-
-
 class Peer:
     """An object with ``view`` and ``inverse_view`` as functions of pictures (..., C, H, W), arrays or tensors."""
 
@@ -80,7 +69,8 @@ def peer_view(name: str, shape: Shape, instance: Any) -> BoundView:
     if row is not None and _is_row(name, shape, row, probes, (seen, back, variance)):
         return Permutation(name, shape, row)
     keeps = np.array_equal(seen, probes)
-    return PeerView(name, shape, functions, is_orthogonal=keeps or _is_orthogonal(probes, seen), is_component=keeps)
+    kinds = {"is_orthogonal": keeps or _is_orthogonal(probes, seen), "is_component": keeps}
+    return Linear(name, shape, functions.apply, functions.inverse, variance=functions.variance, **kinds)
 
 
 def check_linear(name: str, function: Function, probes: Any, seen: Any, what: str = "it") -> None:

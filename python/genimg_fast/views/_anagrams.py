@@ -104,7 +104,7 @@ def motion_res(shape: Shape, times: int = 1, *, size: int = 7) -> Linear:
 
 
 def inner_circle_failure(shape: Shape, *, interpolation: str = "bilinear", angle: float = 135.0) -> Linear:
-    """A turn by an angle in degrees within the circle of `inner_circle`; its inverse is the turn back."""
+    """A turn by an angle in degrees within the circle of `inner_circle`; its inverse is the turn back, of the variance too."""
     choice("interpolation", interpolation, ("bilinear", "nearest"))
     radians = math.radians(number("angle", angle))
     _, height, width = shape
@@ -113,7 +113,7 @@ def inner_circle_failure(shape: Shape, *, interpolation: str = "bilinear", angle
     inside = y[:, None] ** 2 + x**2 < radius**2
     grids = (turned_grid(shape, a, inside) for a in (radians, -radians))
     there, back = (resample(np.rint(grid) if interpolation == "nearest" else grid, shape) for grid in grids)
-    return Linear("inner_circle_failure", shape, there, back)
+    return Linear("inner_circle_failure", shape, there, back, variance=back)
 
 
 def blur_failure(shape: Shape, times: int = 1, *, factor: int = 8, antialias: bool = False) -> Linear:

@@ -191,7 +191,7 @@ class _Gather:
 
 
 class Linear(BoundView):
-    """Any other linear map, by two functions of planes."""
+    """Any other linear map, by two functions of planes; a third where variances do not stay where they are."""
 
     def __init__(
         self,
@@ -202,9 +202,10 @@ class Linear(BoundView):
         *,
         is_orthogonal: bool | None = False,
         is_component: bool = False,
+        variance: Callable[[Planes], Planes] | None = None,
     ) -> None:
         super().__init__(name, shape)
-        self._forward, self._backward = forward, backward
+        self._forward, self._backward, self._of_variance = forward, backward, variance
         self.is_orthogonal, self.is_component = is_orthogonal, is_component
 
     def _apply(self, x: Planes) -> Planes:
@@ -212,6 +213,9 @@ class Linear(BoundView):
 
     def _inverse(self, x: Planes) -> Planes:
         return _computed(self._backward, x)
+
+    def _variance(self, v: Planes) -> Planes:
+        return v if self._of_variance is None else _computed(self._of_variance, v)
 
 
 def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:

@@ -47,7 +47,9 @@ def numbers(function: str, name: str, value: Any) -> np.ndarray:
         try:
             array = np.asarray(value)
         except (TypeError, ValueError) as error:
-            raise TypeError(f"{function}: {name} must be an array of numbers, got {type(value).__name__}: {error}") from error
+            raise TypeError(
+                f"{function}: {name} must be an array of numbers, got {type(value).__name__}: {error}"
+            ) from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{function}: {name} must hold real numbers, got {array.dtype} of a {type(value).__name__}")
     return array

@@ -11,7 +11,7 @@ import numpy as np
 
 from genimg_fast._arguments import integer
 from genimg_fast._core.backend import is_tensor
-from genimg_fast.views._adapted import Peer, PeerView, check_linear, peer_view
+from genimg_fast.views._adapted import Peer, check_linear, peer_view
 from genimg_fast.views._anagrams import ANAGRAMS
 from genimg_fast.views._blocks import blocks
 from genimg_fast.views._bound import BoundView, Linear, Permutation, Planes, as_array, chain
@@ -234,7 +234,8 @@ class Custom(View):
     def unchecked(self, shape: Shape) -> BoundView:
         """Return the view of pictures (C, H, W) whatever it is, to be measured."""
         if not _has(self.instance, "apply", "inverse"):
-            return PeerView(str(self), shape, Peer(self.instance, shape), is_orthogonal=None)
+            peer = Peer(self.instance, shape)
+            return Linear(str(self), shape, peer.apply, peer.inverse, is_orthogonal=None, variance=peer.variance)
         orthogonal = getattr(self.instance, "is_orthogonal", None)
         return Linear(str(self), shape, self.instance.apply, self.instance.inverse, is_orthogonal=orthogonal)
 

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
+from genimg_fast._arguments import integer
 from genimg_fast.views._bound import BoundView
 from genimg_fast.views._check import check_view
-from genimg_fast._arguments import integer
 from genimg_fast.views._plan import MAX_VIEWS, Plan, Row, checked_shape, described, inverse, larger, pack
 from genimg_fast.views._view import as_view
 
