@@ -123,9 +123,9 @@ class IFMultiViewPipeline:
             progress: Show a bar on a terminal.
             callback: Called after each step with its number, its timestep and the noisy pictures in [-1, 1].
             preview_every: Keep the pictures that are expected at each so many-th step.
-            reference: (B or 1, 3, s, s) in [0, 1], a real picture whose part of the first view the pictures keep: before
-                each step that part of what is drawn is replaced by the reference's, with as much noise (Geng, Park,
-                Owens, "Factorized Diffusion", section 3.4; their ``ref_im``). All views must be components.
+            reference: (B or 1, 3, s, s) in [0, 1], a real picture that gives the first view's part of what is drawn:
+                before each step that part is replaced by the reference's, with as much noise (Geng, Park, Owens,
+                "Factorized Diffusion"; their ``ref_im``). All views must be components.
 
         Raises:
             TypeError, ValueError: Something is not as above.
@@ -167,7 +167,7 @@ class IFMultiViewPipeline:
         return torch.promote_types(self.pipe.unet.dtype, torch.float32)
 
     def _noise(self, n: int, generator: Generators) -> torch.Tensor:
-        if isinstance(generator, (list, tuple)):
+        if isinstance(generator, Sequence):
             if len(generator) != n:
                 raise ValueError(
                     f"IFMultiViewPipeline: generator must be one, or a list of one for each of {n} pictures, got "

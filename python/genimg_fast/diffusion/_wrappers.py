@@ -128,8 +128,8 @@ class MultiViewUNet(torch.nn.Module):
         warn_of_latents(views, latents)
         if prompt_embeds is not None and "text_embeds" not in added and _takes_pooled(unet):
             warnings.warn(
-                "MultiViewUNet: the network takes pooled embeddings too: give added_cond_kwargs={'text_embeds': (V, D)}, "
-                "else all views have those of the pipeline's prompt",
+                "MultiViewUNet: the network takes pooled embeddings too: give added_cond_kwargs={'text_embeds': (V, D)} "
+                "of each view's prompt, else all views have those of the pipeline's",
                 UserWarning,
                 stacklevel=2,
             )
@@ -170,8 +170,8 @@ class MultiViewUNet(torch.nn.Module):
             The network's kind of output, or with ``return_dict=False`` a tuple, of (N, C or 2 C, H, W).
 
         Raises:
-            ValueError: A shape that does not fit the views, an N that the parts of guidance do not divide, conditions of
-                places (residuals of a ControlNet, masks and boxes of adapters), which were computed without views.
+            ValueError: A shape that does not fit the views, an N that the parts of guidance do not divide, conditions
+                of places (residuals of a ControlNet, masks and boxes of adapters), which were computed without views.
         """
         _check_places(conditions)
         n = len(sample)
@@ -224,8 +224,8 @@ class MultiViewUNet(torch.nn.Module):
                 guided = any(name.startswith("PAGCFG") for name in perturbed)
                 if guided != any(parts) and self._has_own:
                     raise ValueError(
-                        f"MultiViewUNet: guided must be {guided}, as perturbed attention (PAG) is set up in the network, "
-                        f"got {self.guided}"
+                        f"MultiViewUNet: guided must be {guided}, as perturbed attention (PAG) is set up in the "
+                        f"network, got {self.guided}"
                     )
                 parts = (True, False, False) if guided else (False, False)
         elif not self._has_own:

@@ -104,7 +104,7 @@ def motion_res(shape: Shape, times: int = 1, *, size: int = 7) -> Linear:
 
 
 def inner_circle_failure(shape: Shape, *, interpolation: str = "bilinear", angle: float = 135.0) -> Linear:
-    """A turn by an angle in degrees within the circle of `inner_circle`; its inverse is the turn back, of the variance too."""
+    """A turn by an angle in degrees within the circle of `inner_circle`; its inverse, of variances too, turns back."""
     choice("interpolation", interpolation, ("bilinear", "nearest"))
     radians = math.radians(number("angle", angle))
     _, height, width = shape

@@ -19,8 +19,7 @@ def blocks(view: BoundView, times: int) -> BoundView:
     if view.row is not None:
         return Permutation(view.name, shape, _row(view.row, view.shape, times))
     there, back = (_on_phases(function, times) for function in (view._apply, view._inverse))
-    kinds = {"is_orthogonal": view.is_orthogonal, "is_component": view.is_component}
-    return Linear(view.name, shape, there, back, **kinds)
+    return Linear(view.name, shape, there, back, is_orthogonal=view.is_orthogonal, is_component=view.is_component)
 
 
 def _row(row: Row, shape: Shape, times: int) -> Row:

@@ -166,7 +166,7 @@ def _gaussian(shape: Shape, times: int, sigma: float, name: str = "sigma") -> Fi
 
 
 def gaussian(shape: Shape, sigma: float, radius: int, edges: Callable[[np.ndarray, int], np.ndarray]) -> Filter:
-    """Return a Gaussian blur of 2 radius + 1 pixels; ``edges(index, side)`` says which pixel is taken for one outside."""
+    """Return a Gaussian blur of 2 radius + 1 pixels; ``edges(index, side)`` says what stands for pixels outside."""
     taps = np.arange(-radius, radius + 1)
     with np.errstate(over="ignore"):  # of a sigma that is next to nothing
         weights = np.exp(-((taps / sigma) ** 2) / 2)

@@ -26,7 +26,7 @@ def number(name: str, value: Any) -> float:
 
 def positive(name: str, value: Any) -> float:
     """Return a positive finite number."""
-    if isinstance(value, Real) and not isinstance(value, bool) and not 0 < value < math.inf:
+    if isinstance(value, (int, float, np.floating)) and not isinstance(value, bool) and not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive finite number, got {value!r}")
     return number(name, value)
 

@@ -70,11 +70,11 @@ def negate(shape: Shape) -> Row:
 
 def permute_channels(shape: Shape, *, order: Sequence[int]) -> Row:
     """Channel c is channel order[c]."""
-    if is_tensor(order) or isinstance(order, np.ndarray):
-        order = order.tolist()
-    if not isinstance(order, Sequence) or isinstance(order, str):
+    given: Any = order
+    listed = given.tolist() if is_tensor(given) or isinstance(given, np.ndarray) else given
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
         raise TypeError(f"order must be a sequence of integers, got {order!r}")
-    found = [integer("order", channel, 0) for channel in order]
+    found = [integer("order", channel, 0) for channel in listed]
     if sorted(found) != list(range(shape[0])):
         raise ValueError(f"order must hold each of 0 to {shape[0] - 1} once, got {tuple(found)}")
     return Row(channels=None if found == sorted(found) else tuple(c + 1 for c in found))

@@ -361,7 +361,7 @@ def _is_written(entry: Any) -> bool:
 
 
 def _check_custom(name: str, shape: Shape, apply: Callable[[Any], Any]) -> None:
-    """Refuse a caller's function that is no linear map, or changes the shape, where it can be asked on the processor."""
+    """Refuse a caller's function that is no linear map or changes the shape, where the processor can ask it."""
     probes: Any = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32)
     try:
         seen = apply(probes)
@@ -380,7 +380,7 @@ def _check_custom(name: str, shape: Shape, apply: Callable[[Any], Any]) -> None:
 
 
 def _is_larger(small: BoundView, large: BoundView, times: int) -> bool:
-    """Tell whether a view of large pictures does to smooth ones, and to blocks, nearly what another does to small ones."""
+    """Tell whether a view of large pictures does to smooth ones and to blocks nearly what a small one does."""
     _, height, width = small.shape
     y, x = np.ogrid[: times * height, : times * width]
     smooth = np.sin(2 * y / (times * height) + 1) + np.cos(3 * x / (times * width)) * y / (times * height)
