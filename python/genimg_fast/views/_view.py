@@ -14,7 +14,7 @@ from genimg_fast._core.backend import is_tensor
 from genimg_fast.views._adapted import Peer, check_linear, peer_view
 from genimg_fast.views._anagrams import ANAGRAMS
 from genimg_fast.views._blocks import blocks
-from genimg_fast.views._bound import BoundView, Linear, Permutation, Planes, as_array, chain
+from genimg_fast.views._bound import BoundView, Linear, Permutation, Planes, chain
 from genimg_fast.views._filters import COMPONENTS, INTERPOLATING
 from genimg_fast.views._orthogonal import ORTHOGONAL
 from genimg_fast.views._parameters import numbers
@@ -442,5 +442,7 @@ def _described(value: Any) -> str:
 
 
 def _comparable(value: Any) -> Any:
-    array = as_array(value)
-    return array.shape, array.tobytes()
+    """Return what two parameters are compared by: numbers as numbers, whether they have a point or not."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return value.shape, value.dtype.str, value.tobytes()
