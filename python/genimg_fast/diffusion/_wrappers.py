@@ -128,8 +128,8 @@ class MultiViewUNet(torch.nn.Module):
         warn_of_latents(views, latents)
         if prompt_embeds is not None and "text_embeds" not in added and _takes_pooled(unet):
             warnings.warn(
-                "MultiViewUNet: the network takes pooled embeddings too: give added_cond_kwargs={'text_embeds': (V, D)} "
-                "of each view's prompt, else all views have those of the pipeline's",
+                "MultiViewUNet: the network takes pooled embeddings too: give added_cond_kwargs={'text_embeds': "
+                "(V, D)} of each view's prompt, else all views have those of the pipeline's",
                 UserWarning,
                 stacklevel=2,
             )

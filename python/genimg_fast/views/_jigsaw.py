@@ -24,7 +24,7 @@ Outline = tuple[int, ...]  # what is at the top, right, bottom and left
 
 
 def jigsaw_sources(height: int, width: int, n_pieces: int, seed: int, times: int = 1) -> np.ndarray:
-    """Return the sources y W + x of a puzzle of pictures (H, W) with n_pieces along the shorter side, some times as large."""
+    """Return the sources y W + x of a puzzle with n_pieces along the shorter side, (times H, times W)."""
     side, rows, columns = grid(height, width, n_pieces)
     top, left = (times * start for start in _corner(height, width, side, rows, columns))
     height, width, side = times * height, times * width, times * side
