@@ -113,7 +113,7 @@ def _model(path: str | None, progress: bool) -> Model:
 def _report(found: Anagrams, rows: int) -> None:
     """Print how well the pictures do."""
     for seed, score in list(zip(found.seeds, found.scores, strict=True))[:rows]:
-        read = " ".join(score.names)
+        read = " ".join(map(str, score.read))
         click.echo(
             f"seed {seed}: alignment {score.alignment:.3f}, concealment {score.concealment:.3f}, views read {read}"
         )

@@ -263,6 +263,10 @@ class Ready(View):
     def __init__(self, bound: BoundView) -> None:
         self.bound = bound
 
+    def bind(self, shape: Sequence[int]) -> BoundView:
+        """Return the view itself, which keeps what it knows of where it is from."""
+        return self._bind(checked_shape(shape, f"view {str(self)!r}"))
+
     def _bind(self, shape: Shape) -> BoundView:
         if shape != self.bound.shape:
             raise ValueError(f"view {str(self)!r} is of pictures {self.bound.shape}, got the shape {shape}")
