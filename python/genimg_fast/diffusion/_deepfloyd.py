@@ -75,6 +75,11 @@ class IFMultiViewPipeline:
             ValueError: Views of another shape, or that do not know themselves at the size of the second stage; a
                 network that is of neither stage.
         """
+        if not hasattr(getattr(pipe, "unet", None), "config") or not hasattr(pipe, "scheduler"):
+            raise TypeError(
+                "IFMultiViewPipeline: pipe must be a pipeline of diffusers with a unet and a scheduler, got "
+                f"{type(pipe).__name__}"
+            )
         config = pipe.unet.config
         channels, size = config.out_channels // 2, config.sample_size
         if config.out_channels % 2 or config.in_channels not in (channels, 2 * channels):

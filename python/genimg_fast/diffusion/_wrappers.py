@@ -174,6 +174,7 @@ class MultiViewUNet(torch.nn.Module):
                 of places (residuals of a ControlNet, masks and boxes of adapters), which were computed without views.
         """
         _check_places(conditions)
+        seen = stacked(sample, self.views)
         n = len(sample)
         parts = self._parts(n)
         count = len(parts)
@@ -201,7 +202,7 @@ class MultiViewUNet(torch.nn.Module):
             given["class_labels"] = self.class_labels.to(sample.device).repeat_interleave(n // count).repeat(count)
         elif class_labels is not None:
             given["class_labels"] = repeated(class_labels, n, len(self.views), "MultiViewUNet: class_labels", count)
-        stack = by_parts(stacked(sample, self.views), len(self.views), count)
+        stack = by_parts(seen, len(self.views), count)
         times = repeated(timestep, n, len(self.views), "MultiViewUNet: timestep", count)
         prediction = self.unet(stack, times, return_dict=False, **given)[0]
         result = self._average(by_parts(prediction, count, len(self.views)))
@@ -329,6 +330,10 @@ class MultiViewDenoiser:
         reduce: str = "mean",
         latents: bool | None = None,
     ) -> None:
+        if not callable(denoise):
+            raise TypeError(f"MultiViewDenoiser: denoise must be a function, got {type(denoise).__name__}")
+        if not isinstance(views, Views):
+            raise TypeError(f"MultiViewDenoiser: views must be gf.Views, got {type(views).__name__}")
         check.choice("reduce", reduce, REDUCTIONS)
         own, none = dict(conditions or {}), dict(unconditional or {})
         if (guidance is None) == bool(none) or (none and none.keys() != own.keys()):
@@ -363,19 +368,22 @@ class MultiViewDenoiser:
             spread = [part.expand(views, *part.shape[1:]).repeat_interleave(n, 0) for part in parts]
             given[name] = torch.cat(spread)
         denoised = self.denoise(stack, repeated(sigma, n, copies * views, "MultiViewDenoiser: sigma"), **given)
-        if denoised.shape != stack.shape:
-            raise ValueError(
-                f"MultiViewDenoiser: denoise must return {tuple(stack.shape)}, got {tuple(denoised.shape)}"
-            )
+        if getattr(denoised, "shape", None) != stack.shape:
+            got = tuple(denoised.shape) if hasattr(denoised, "shape") else type(denoised).__name__
+            raise ValueError(f"MultiViewDenoiser: denoise must return {tuple(stack.shape)}, got {got}")
         return multiview.reduce_views(denoised, self.views, self.guidance, self.weights, self.reduction)
 
 
 def stacked(sample: torch.Tensor, views: Views, copies: int = 1) -> torch.Tensor:
     """Return all views (copies V N, k C, H, W) of inputs (N, k C, H, W) that are k pictures each."""
     channels = views.shape[0]
+    if not isinstance(sample, torch.Tensor):
+        raise TypeError(f"MultiViewUNet: sample must be a torch.Tensor, got {type(sample).__name__}")
     if sample.ndim != 4 or sample.shape[1] % channels or tuple(sample.shape[2:]) != views.shape[1:]:
         shape = ", ".join(map(str, views.shape[1:]))
-        raise ValueError(f"sample must be (N, multiple of {channels}, {shape}), got {tuple(sample.shape)}")
+        raise ValueError(
+            f"MultiViewUNet: sample must be (N, multiple of {channels}, {shape}), got {tuple(sample.shape)}"
+        )
     pictures = sample.reshape(-1, *views.shape)
     stack = multiview.apply_views(pictures, views, copies=copies)
     return stack.reshape(-1, *sample.shape[1:])
