@@ -191,11 +191,11 @@ def test_what_is_no_network_is_refused():
     with pytest.raises(TypeError, match=r"views must be gf.Views, got list"):
         gf.diffusion.MultiViewUNet(text_unet(), ["flip"])
     wrapped = gf.diffusion.MultiViewUNet(text_unet(), views())
-    with pytest.raises(TypeError, match="MultiViewUNet: sample must be a torch.Tensor, got ndarray"):
+    with pytest.raises(TypeError, match=r"MultiViewUNet: sample must be a torch\.Tensor, got ndarray"):
         wrapped(normal(2, 3, 8, 8).numpy(), 5)
     with pytest.raises(TypeError, match="MultiViewDenoiser: denoise must be a function, got int"):
         gf.diffusion.MultiViewDenoiser(3, views())
-    with pytest.raises(TypeError, match="MultiViewDenoiser: views must be gf.Views, got str"):
+    with pytest.raises(TypeError, match=r"MultiViewDenoiser: views must be gf\.Views, got str"):
         gf.diffusion.MultiViewDenoiser(lambda x, sigma: x, "flip")
     with pytest.raises(ValueError, match=r"denoise must return \(3, 3, 8, 8\), got NoneType"):
         gf.diffusion.MultiViewDenoiser(lambda x, sigma: None, views())(normal(1, 3, 8, 8), torch.ones(1))
