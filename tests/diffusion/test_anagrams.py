@@ -260,3 +260,53 @@ def test_a_sheet_has_a_row_for_each_picture(model: gf.diffusion.Model) -> None:
             np.testing.assert_array_equal(cell, (found.seen()[i, j, 0] * 255).round().to(torch.uint8))
     assert (page[:8] == 255).all()
     images.check_depth("a.png", page)
+
+
+class Mixture:
+    """A model whose likelihoods are known: three classes, each a normal density about one picture."""
+
+    shape, classes, device = (1, 4, 4), ("a", "b", "c"), torch.device("cpu")
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(2)
+        self.means = torch.randn(3, 1, 4, 4, generator=generator) / 4
+        self.exact = gf.diffusion.MixtureDenoiser(self.means, 0.2)
+        self.abar = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod
+
+    def __call__(self, x: torch.Tensor, t: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.exact.predict(x, float(self.abar[int(t)]), "epsilon", labels)
+
+
+def test_the_model_ranks_pictures_by_their_likelihood() -> None:
+    from genimg_fast.diffusion import _anagram
+
+    model: Any = Mixture()
+    steps = torch.linspace(0, 1, 12)[:, None, None, None]
+    pictures = (model.means[0] * (1 - steps) + model.means[1] * steps) / 2 + 0.5  # from class a to class b
+    read = gf.diffusion.model_reader(model, n_levels=16)(pictures)
+    ratio = read[:, 0] - read[:, 1]
+    assert (ratio.diff() < 0).all()
+    assert read.argmax(1).tolist() == [0] * 6 + [1] * 6
+    scores = _anagram.score(pictures[:, None], [0], gf.diffusion.model_reader(model, n_levels=16), model.classes)
+    assert [one.names for one in scores] == [("a",)] * 6 + [("b",)] * 6
+
+
+def test_more_noise_makes_a_steadier_judge() -> None:
+    model: Any = Mixture()
+    picture = (model.means[:1] + 0.1 * torch.randn(1, 1, 4, 4, generator=torch.Generator().manual_seed(3))) / 2 + 0.5
+    few, many = (
+        torch.stack([gf.diffusion.model_reader(model, 4, seed, n)(picture)[0, 1:] for seed in range(12)]).std(0)
+        for n in (1, 16)
+    )
+    assert (many < 0.5 * few).all()
+    with pytest.raises(ValueError, match="n_noises must be at least 1, got 0"):
+        gf.diffusion.model_reader(model, n_noises=0)
+
+
+def test_results_say_who_judged(model: gf.diffusion.Model) -> None:
+    options: dict[str, Any] = {"n": 1, "steps": 1, "seed": 1, "progress": False}
+    assert gf.diffusion.anagram(model, (0, 1), reader=reader, **options).judge == "reader"
+    own = gf.diffusion.anagram(model, (0, 1), **options)
+    assert own.judge == "own model"
+    assert own.scores[0].names == tuple(model.classes[i] for i in own.scores[0].read)
+    assert gf.diffusion.anagram(train("digits", size=8, steps=1), (6, 9), **options).judge == "digits classifier"

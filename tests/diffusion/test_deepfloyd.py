@@ -198,3 +198,96 @@ def test_pipelines_of_diffusers_with_a_wrapped_network(upscaler):
         generator=torch.Generator().manual_seed(3), output_type="pt", **options,
     ).images  # fmt: skip
     assert close((found / 2 + 0.5).clamp(0, 1), fused)
+
+
+# ---- Two stages by the same names ------------------------------------------------------------------------------------
+
+
+def block_means(x, times):
+    return torch.nn.functional.avg_pool2d(x, times)
+
+
+def sized(size, upscaler=False):
+    pipe = stage(upscaler)
+    pipe.unet = text_unet(6 if upscaler else 3, size=size, **({"class_embed_type": "timestep"} if upscaler else {}))
+    return pipe
+
+
+@pytest.mark.parametrize("times", [2, 4])
+def test_the_second_stage_sees_the_first_views(times):
+    names = ["pixel_permute @ flip", "patch_permute(patch=4)", "random_patch(patch=4, channels=True)"]
+    make = gf.diffusion.IFMultiViewPipeline.from_pipe
+    first, second = make(sized(8), names), make(sized(8 * times, True), names)
+    options = {"steps": 1, "progress": False, "noise_level": 30, "generator": torch.Generator().manual_seed(0)}
+    small = first(PROMPT, NEGATIVE, **options).images
+    if times == 4:
+        assert second.views == first.views.scaled(4)
+    assert second(PROMPT, NEGATIVE, image=small, **options).images.shape == (1, 3, 8 * times, 8 * times)
+    x = normal(1, 3, 8 * times, 8 * times).double()
+    for large, view in zip(second.views, first.views, strict=True):
+        assert torch.allclose(block_means(large.apply(x), times), view.apply(block_means(x, times)), atol=1e-12)
+        assert torch.allclose(block_means(large.inverse(x), times), view.inverse(block_means(x, times)), atol=1e-12)
+    assert make(sized(8 * times, True), first.views).views == first.views.scaled(times)
+    own = gf.Views(names, (3, 8 * times, 8 * times))
+    assert make(sized(8 * times, True), own).views is own
+
+
+def test_filters_grow_with_the_stage():
+    second = gf.diffusion.IFMultiViewPipeline.from_pipe(sized(64, True), ["hybrid_low", "hybrid_high"], reduce="sum")
+    x = normal(1, 3, 64, 64)
+    assert torch.equal(second.views[0].inverse(x), gf.view("hybrid_low", sigma=8).bind((3, 64, 64)).inverse(x))
+
+
+def test_pictures_that_do_not_fit_the_second_stage():
+    second = gf.diffusion.IFMultiViewPipeline.from_pipe(stage(True), ["identity", "flip", "negate"])
+    for image, error, message in (
+        (torch.rand(1, 3, 3, 3), ValueError, "image must be square, of a side that divides the network's 8"),
+        (torch.rand(1, 3, 4, 2), ValueError, "image must be square"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), ValueError, "image must be floats"),
+        ([1.0], TypeError, "image must be a torch.Tensor, got list"),
+    ):
+        with pytest.raises(error, match=message):
+            second(PROMPT, NEGATIVE, image=image, steps=1)
+
+
+@torch.no_grad()
+def test_a_reference_holds_the_first_component():
+    names, guidance = ["low_pass(kernel_size=5)", "high_pass(kernel_size=5)"], 3.0
+    reference = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(9))
+    pipe, text, none = stage(), PROMPT[:2], NEGATIVE[:1]
+    multiview = gf.diffusion.IFMultiViewPipeline.from_pipe(pipe, names, reduce="sum")
+    options = {"steps": 5, "guidance": guidance, "progress": False}
+    found = multiview(text, none, generator=torch.Generator().manual_seed(3), reference=reference, **options).images
+    low, high = gf.Views(names, (3, 8, 8))
+
+    generator = torch.Generator().manual_seed(3)
+    scheduler = diffusers.DDPMScheduler.from_config(pipe.scheduler.config)
+    scheduler.set_timesteps(5)
+    x = torch.randn((1, 3, 8, 8), generator=generator)
+    held = torch.nn.functional.interpolate(reference * 2 - 1, (8, 8), mode="bilinear", antialias=True)
+    for t in scheduler.timesteps:
+        abar = scheduler.alphas_cumprod[t]
+        noisy = abar.sqrt() * held + (1 - abar).sqrt() * torch.randn((1, 3, 8, 8), generator=generator)
+        x = low.inverse(noisy) + high.inverse(x)
+        total, variance = 0, 0
+        for view, one in zip((low, high), text, strict=True):
+            u, c = (pipe.unet(x, t, given[None], return_dict=False)[0] for given in (none[0], one))
+            total = total + view.inverse(u[:, :3] + guidance * (c[:, :3] - u[:, :3]))
+            variance = variance + c[:, 3:] / 2
+        x = scheduler.step(torch.cat([total, variance], 1), t, x, generator=generator).prev_sample
+    assert close(found, (x / 2 + 0.5).clamp(0, 1))
+    assert not close(found, multiview(text, none, generator=torch.Generator().manual_seed(3), **options).images)
+
+
+def test_wrong_references():
+    make = gf.diffusion.IFMultiViewPipeline.from_pipe
+    parts = make(stage(), ["hybrid_low", "hybrid_high"], reduce="sum")
+    for pipe, text, reference, error, message in (
+        (make(stage(), ["identity", "flip"]), PROMPT[:2], torch.rand(1, 3, 8, 8), ValueError, "all components"),
+        (parts, PROMPT[:2], torch.rand(3, 8, 8), ValueError, "reference must be floats"),
+        (parts, PROMPT[:2], torch.rand(1, 3, 8, 9), ValueError, "reference must be floats"),
+        (parts, PROMPT[:2], torch.rand(2, 3, 8, 8), ValueError, "reference must hold 1 or 1 pictures"),
+        (parts, PROMPT[:2], [1], TypeError, "reference must be a torch.Tensor, got list"),
+    ):
+        with pytest.raises(error, match=message):
+            pipe(text, NEGATIVE[:1], steps=1, progress=False, reference=reference)

@@ -264,3 +264,28 @@ def test_errors():
         mixture.expected(x, 0.5, torch.tensor([0, 7]))
     with pytest.raises(ValueError, match=r"labels must be one for each of 2 pictures, got \(1,\)"):
         mixture.expected(x, 0.5, torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: MixtureDenoiser([[[[1.0]]]], 0.1), TypeError, "means must be a torch.Tensor, got list"),
+        (lambda: MixtureDenoiser(means(float("nan")), 0.1), ValueError, "means must be finite"),
+        (lambda: MixtureDenoiser(means(0.0).to_sparse(), 0.1), TypeError, "means must be a dense tensor"),
+        (lambda: MixtureDenoiser(means(0.0), "wide"), TypeError, "std must be a number or a list of them, got 'wide'"),
+        (lambda: MixtureDenoiser(means(0.0), 0.1, labels=[0.5]), TypeError, "labels must be an integer, got 0.5"),
+        (
+            lambda: MixtureDenoiser(means(0.0), 0.1).expected([0.0], 0.5),
+            TypeError,
+            "x must be a torch.Tensor, got list",
+        ),
+        (
+            lambda: MixtureDenoiser(means(0.0), 0.1).expected(means(0.0), 0.5, torch.zeros(1)),
+            TypeError,
+            "labels must be integers, got torch.float32",
+        ),
+    ],
+)
+def test_wrong_kinds_are_refused(call, error, message):
+    with pytest.raises(error, match=f"MixtureDenoiser: {message}"):
+        call()

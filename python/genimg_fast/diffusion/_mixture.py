@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from genimg_fast import _arguments as check
+from genimg_fast._core.backend import strided
 
 Tensor = torch.Tensor
 PREDICTIONS = ("epsilon", "sample", "v_prediction")  # by their names in diffusers
@@ -38,12 +39,18 @@ class MixtureDenoiser:
         weights: Sequence[float] | None = None,
         labels: Sequence[int] | None = None,
     ) -> None:
-        if means.dim() != 4 or not len(means) or not means.is_floating_point():
+        _check_tensor("means", means)
+        if means.dim() != 4 or not means.numel() or not means.is_floating_point():
             raise ValueError(
                 f"MixtureDenoiser: means must be floats (K, C, H, W), got {tuple(means.shape)} {means.dtype}"
             )
+        if not torch.isfinite(means).all():
+            raise ValueError("MixtureDenoiser: means must be finite, got NaN or infinity")
         n = len(means)
-        deviations = torch.as_tensor(std, dtype=means.dtype, device=means.device)
+        try:
+            deviations = torch.as_tensor(std, dtype=means.dtype, device=means.device)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise TypeError(f"MixtureDenoiser: std must be a number or a list of them, got {std!r}") from error
         if deviations.shape not in ((), (n,)):
             raise ValueError(f"MixtureDenoiser: std must be one number or one for each of {n} components, got {std}")
         if not torch.isfinite(deviations).all() or (deviations < 0).any():
@@ -51,7 +58,8 @@ class MixtureDenoiser:
         self.means = means
         self.variances = deviations.square().expand(n)
         self.logs = torch.tensor(check.weights(weights, n, "component"), dtype=means.dtype, device=means.device).log()
-        self.labels = torch.as_tensor(range(n) if labels is None else list(labels), device=means.device)
+        listed = range(n) if labels is None else [check.integer("MixtureDenoiser: labels", one, 0) for one in labels]
+        self.labels = torch.as_tensor(listed, device=means.device)
         if len(self.labels) != n:
             raise ValueError(f"MixtureDenoiser: labels must hold one class for each of {n} components, got {labels}")
 
@@ -111,6 +119,7 @@ class MixtureDenoiser:
 
     def _posterior(self, x: Tensor, abar: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return E[x0 | x] and E[z | x]."""
+        _check_tensor("x", x)
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape or not x.is_floating_point():
             wanted = f"floats (B, {', '.join(map(str, self.shape))})"
             raise ValueError(f"MixtureDenoiser: x must be {wanted}, got {tuple(x.shape)} {x.dtype}")
@@ -133,6 +142,9 @@ class MixtureDenoiser:
 
     def _counted(self, labels: Tensor, n: int) -> Tensor:
         """Return which components count for each of n pictures: (n, K)."""
+        _check_tensor("labels", labels)
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise TypeError(f"MixtureDenoiser: labels must be integers, got {labels.dtype}")
         if tuple(labels.shape) != (n,):
             raise ValueError(f"MixtureDenoiser: labels must be one for each of {n} pictures, got {tuple(labels.shape)}")
         chosen = labels.to(self.labels.device)[:, None]
@@ -141,3 +153,9 @@ class MixtureDenoiser:
             known = sorted(set(self.labels.tolist()))
             raise ValueError(f"MixtureDenoiser: labels must be -1 or among {known}, got {sorted(set(labels.tolist()))}")
         return counted
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"MixtureDenoiser: {name} must be a torch.Tensor, got {type(value).__name__}")
+    strided("MixtureDenoiser", name, value)

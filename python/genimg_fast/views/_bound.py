@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from genimg_fast._pictures import is_tensor
+from genimg_fast._core.backend import is_tensor, plain
 from genimg_fast.views._plan import Row, Shape, compose, inverse, sources
 
 Planes = Any  # a float array or tensor (..., C, H, W)
@@ -121,11 +121,18 @@ class BoundView(ABC):
         return f"<view {self.name!r} of {self.shape}>"
 
     def _in_float(self, function: Callable[[Planes], Planes], x: Planes) -> Planes:
-        if not is_tensor(x) and not isinstance(x, np.ndarray):
-            raise TypeError(f"view {self.name!r}: x must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
-        if not (x.dtype.is_floating_point if is_tensor(x) else x.dtype.kind == "f"):
+        if is_tensor(x):
+            # What is neither strided nor has values gets its sentence; all others are spared the call.
+            if x.is_meta or x.is_nested or x.layout is not sys.modules["torch"].strided:
+                plain(f"view {self.name!r}", "x", x)
+            dtype = x.dtype
+            is_float = dtype.is_floating_point and dtype.itemsize > 1
+        else:
+            x = x if type(x) is np.ndarray and x.dtype.isnative else plain(f"view {self.name!r}", "x", x)
+            is_float = x.dtype.kind == "f"
+        if not is_float:
             raise TypeError(f"view {self.name!r}: x must be of a real floating dtype, got {x.dtype}")
-        if x.ndim < 3 or tuple(x.shape[-3:]) != self.shape:
+        if x.shape[-3:] != self.shape:
             c, h, w = self.shape
             raise ValueError(f"view {self.name!r}: x must be (..., {c}, {h}, {w}), got the shape {tuple(x.shape)}")
         return function(x)
@@ -184,7 +191,7 @@ class _Gather:
 
 
 class Linear(BoundView):
-    """Any other linear map, by two functions of planes."""
+    """Any other linear map, by two functions of planes; a third where variances do not stay where they are."""
 
     def __init__(
         self,
@@ -195,9 +202,10 @@ class Linear(BoundView):
         *,
         is_orthogonal: bool | None = False,
         is_component: bool = False,
+        variance: Callable[[Planes], Planes] | None = None,
     ) -> None:
         super().__init__(name, shape)
-        self._forward, self._backward = forward, backward
+        self._forward, self._backward, self._of_variance = forward, backward, variance
         self.is_orthogonal, self.is_component = is_orthogonal, is_component
 
     def _apply(self, x: Planes) -> Planes:
@@ -205,6 +213,9 @@ class Linear(BoundView):
 
     def _inverse(self, x: Planes) -> Planes:
         return _computed(self._backward, x)
+
+    def _variance(self, v: Planes) -> Planes:
+        return v if self._of_variance is None else _computed(self._of_variance, v)
 
 
 def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:

@@ -10,8 +10,8 @@ import numpy as np
 
 from genimg_fast._arguments import integer
 from genimg_fast.views._bound import BoundView, as_array
-from genimg_fast.views._plan import Shape
-from genimg_fast.views._view import as_view
+from genimg_fast.views._plan import Shape, checked_shape
+from genimg_fast.views._view import Custom, as_view
 
 TOLERANCE = 1e-5  # of float32 results
 
@@ -124,7 +124,8 @@ def _bound(view: Any, shape: Any) -> BoundView:
         return view
     if isinstance(view, tuple) and len(view) == 2 and all(map(callable, view)):
         view = _Pair(*view)
-    return as_view(view).bind(shape)
+    found, shape = as_view(view, "check_view"), checked_shape(shape, "check_view")
+    return found.unchecked(shape) if isinstance(found, Custom) else found.bind(shape)
 
 
 def _on_arrays(function: Callable[[Any], Any], name: str, tensors: bool) -> Function:

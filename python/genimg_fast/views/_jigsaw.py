@@ -23,16 +23,17 @@ _NECK, _RADIUS, _CENTRE = 0.09, 0.14, 0.17
 Outline = tuple[int, ...]  # what is at the top, right, bottom and left
 
 
-def jigsaw_sources(height: int, width: int, n_pieces: int, seed: int) -> np.ndarray:
-    """Return the sources y W + x of a puzzle with n_pieces along the shorter side, (H, W)."""
+def jigsaw_sources(height: int, width: int, n_pieces: int, seed: int, times: int = 1) -> np.ndarray:
+    """Return the sources y W + x of a puzzle with n_pieces along the shorter side, (times H, times W)."""
     side, rows, columns = grid(height, width, n_pieces)
+    top, left = (times * start for start in _corner(height, width, side, rows, columns))
+    height, width, side = times * height, times * width, times * side
     pieces, turns = _exchange(rows, columns, np.random.default_rng(seed))
-    owner = owners(height, width, n_pieces)
+    owner = _owners(height, width, (side, rows, columns), (top, left))
     inside = owner >= 0
     to = owner[inside]
     y, x = np.nonzero(inside)
     # Twice the distances from the centre of a cell are whole, and turn without rounding.
-    top, left = _corner(height, width, side, rows, columns)
     dy = 2 * (y - top - to // columns * side) + 1 - side
     dx = 2 * (x - left - to % columns * side) + 1 - side
     for turn in range(1, 4):
@@ -54,8 +55,12 @@ def grid(height: int, width: int, n_pieces: int) -> tuple[int, int, int]:
 
 def owners(height: int, width: int, n_pieces: int) -> np.ndarray:
     """Return for each pixel the number of its piece, row by row, and -1 outside the cells, (H, W)."""
-    side, rows, columns = grid(height, width, n_pieces)
-    top, left = _corner(height, width, side, rows, columns)
+    cells = grid(height, width, n_pieces)
+    return _owners(height, width, cells, _corner(height, width, *cells))
+
+
+def _owners(height: int, width: int, grid: tuple[int, int, int], corner: tuple[int, int]) -> np.ndarray:
+    (side, rows, columns), (top, left) = grid, corner
     found = np.full((height, width), -1)
     cells = found[top : top + rows * side, left : left + columns * side]
     cells[:] = np.arange(rows * columns).reshape(rows, columns).repeat(side, 0).repeat(side, 1)

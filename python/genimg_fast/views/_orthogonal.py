@@ -9,6 +9,7 @@ import numpy as np
 
 from genimg_fast._arguments import integer
 from genimg_fast.views._bound import Constant, Linear, Planes, along_axes
+from genimg_fast.views._parameters import flag
 from genimg_fast.views._plan import Shape
 
 
@@ -40,6 +41,7 @@ def householder(shape: Shape, *, seed: int = 0) -> Linear:
 def random_patch(shape: Shape, *, patch: int = 8, channels: bool = False, seed: int = 0) -> Linear:
     """One random rotation (uniform: Stewart 1980) of the values of every patch, each channel by itself or all mixed."""
     side, _ = _patch_sides("random_patch", shape, integer("patch", patch, 1))
+    channels = flag("channels", channels)
     size = side * side * (shape[0] if channels else 1)
     normal = np.random.default_rng(integer("seed", seed, 0)).standard_normal((size, size))
     q, r = np.linalg.qr(normal)

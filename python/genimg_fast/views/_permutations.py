@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from genimg_fast._arguments import integer
+from genimg_fast._core.backend import is_tensor
 from genimg_fast.views._jigsaw import jigsaw_sources
-from genimg_fast.views._plan import CIRCLE, HINGE, Row, Shape, affine, roll, stored
+from genimg_fast.views._parameters import number
+from genimg_fast.views._plan import CIRCLE, HINGE, MAX_PIXELS, Row, Shape, affine, roll, stored
+
+_FARTHEST = 1 << 53  # beyond, floats are no longer exact integers
 
 
 def identity(shape: Shape) -> Row:
@@ -52,9 +55,11 @@ def transpose(shape: Shape) -> Row:
 
 def skew(shape: Shape, *, slope: float = 1.5) -> Row:
     """Columns moved down, around the edge, by slope times their distance from the middle (towards 0)."""
-    if not math.isfinite(slope):
-        raise ValueError(f"view 'skew': slope must be finite, got {slope!r}")
     _, height, width = shape
+    if isinstance(slope, float) and slope != slope:
+        raise ValueError(f"slope must be finite, got {slope!r}")
+    if abs(number("slope", slope)) * width >= _FARTHEST:
+        raise ValueError(f"slope must move columns by less than 2^53 pixels, got {slope!r} for a width of {width}")
     return roll(np.trunc(slope * (np.arange(width) - width // 2)).astype(np.int64), height)
 
 
@@ -65,11 +70,14 @@ def negate(shape: Shape) -> Row:
 
 def permute_channels(shape: Shape, *, order: Sequence[int]) -> Row:
     """Channel c is channel order[c]."""
-    if sorted(order) != list(range(shape[0])):
-        raise ValueError(
-            f"view 'permute_channels': order must hold each of 0 to {shape[0] - 1} once, got {tuple(order)}"
-        )
-    return Row(channels=None if list(order) == sorted(order) else tuple(int(c) + 1 for c in order))
+    given: Any = order
+    listed = given.tolist() if is_tensor(given) or isinstance(given, np.ndarray) else given
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        raise TypeError(f"order must be a sequence of integers, got {order!r}")
+    found = [integer("order", channel, 0) for channel in listed]
+    if sorted(found) != list(range(shape[0])):
+        raise ValueError(f"order must hold each of 0 to {shape[0] - 1} once, got {tuple(found)}")
+    return Row(channels=None if found == sorted(found) else tuple(c + 1 for c in found))
 
 
 def pixel_permute(shape: Shape, *, seed: int = 0) -> Row:
@@ -77,7 +85,7 @@ def pixel_permute(shape: Shape, *, seed: int = 0) -> Row:
     return stored(np.random.default_rng(integer("seed", seed, 0)).permutation(shape[1] * shape[2]))
 
 
-def patch_permute(shape: Shape, *, n_patches: int = 8, patch: int | None = None, seed: int = 0) -> Row:
+def patch_permute(shape: Shape, times: int = 1, *, n_patches: int = 8, patch: int | None = None, seed: int = 0) -> Row:
     """Rectangles of a grid, in an order that the seed says: n_patches a side, or squares of the side patch."""
     _, height, width = shape
     if patch is not None:
@@ -86,16 +94,20 @@ def patch_permute(shape: Shape, *, n_patches: int = 8, patch: int | None = None,
         rows = columns = integer("n_patches", n_patches, 1)
         for side in (height, width):
             _divided("n_patches", side, rows)
+    height, width = times * height, times * width
     grid = np.arange(height * width).reshape(rows, height // rows, columns, width // columns)
     patches = grid.swapaxes(1, 2).reshape(rows * columns, -1)
     shuffled = patches[np.random.default_rng(integer("seed", seed, 0)).permutation(rows * columns)]
     return stored(shuffled.reshape(rows, columns, height // rows, width // columns).swapaxes(1, 2))
 
 
-def jigsaw(shape: Shape, *, n_pieces: int = 4, seed: int = 0) -> Row:
+def jigsaw(shape: Shape, times: int = 1, *, n_pieces: int = 4, seed: int = 0) -> Row:
     """Pieces of a puzzle, n_pieces along the shorter side, moved and turned to where they fit; leftover pixels stay."""
     _, height, width = shape
-    return stored(jigsaw_sources(height, width, integer("n_pieces", n_pieces, 1), integer("seed", seed, 0)))
+    count = integer("n_pieces", n_pieces, 1)
+    if count >= MAX_PIXELS:
+        raise ValueError(f"n_pieces must be fewer than {MAX_PIXELS}, got {count}")
+    return stored(jigsaw_sources(height, width, count, integer("seed", seed, 0), times))
 
 
 def inner_circle(shape: Shape) -> Row:

@@ -19,6 +19,8 @@ from genimg_fast._arguments import integer
 Shape = tuple[int, int, int]
 
 MAX_PIXELS = 1 << 31  # sources are 32-bit integers
+MAX_CHANNELS = 1 << 24
+MAX_VIEWS = 64  # as many as kernels take: kMaxViews of csrc/multiview/multiview.h
 
 AFFINE, ROLL, CIRCLE, HINGE, STORED = range(5)
 ROW_SIZE = 12
@@ -64,20 +66,44 @@ class Row:
         return self.keeps_pixels and self.channels is None
 
 
-def checked_shape(shape: Any) -> Shape:
+def checked_shape(shape: Any, function: str = "view") -> Shape:
     """Return the shape of pictures as three integers.
+
+    Args:
+        shape: What was given.
+        function: Whose argument it is, for errors.
 
     Raises:
         TypeError: Sides that are no integers.
         ValueError: Not (C, H, W), a side below 1, or `MAX_PIXELS` or more.
     """
-    sides = tuple(shape) if isinstance(shape, Iterable) else (shape,)
+    if not isinstance(shape, Iterable) or isinstance(shape, (str, bytes)):
+        raise TypeError(f"{function}: shape must be a (C, H, W) of integers, got {described(shape)}")
+    if getattr(shape, "ndim", 1) != 1:
+        raise ValueError(f"{function}: shape must be (C, H, W), got {described(shape)}")
+    sides = tuple(shape)
     if len(sides) != 3:
-        raise ValueError(f"shape must be (C, H, W), got {shape!r}")
-    channels, height, width = (integer("shape", side, 1) for side in sides)
+        raise ValueError(f"{function}: shape must be (C, H, W), got {described(shape)}")
+    channels, height, width = (integer(f"{function}: shape", side, 1) for side in sides)
     if height * width >= MAX_PIXELS:
-        raise ValueError(f"shape must have fewer than {MAX_PIXELS} pixels, got {height}x{width}")
+        raise ValueError(f"{function}: shape must have fewer than {MAX_PIXELS} pixels, got {height}x{width}")
+    if channels >= MAX_CHANNELS:
+        raise ValueError(f"{function}: shape must have fewer than {MAX_CHANNELS} channels, got {channels}")
     return channels, height, width
+
+
+def described(value: Any) -> str:
+    """Return a value as an error names it: an array or tensor by its shape."""
+    if hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def larger(shape: Shape, times: int) -> Shape:
+    """Return the shape of pictures with so many times the height and the width."""
+    channels, height, width = shape
+    return channels, times * height, times * width
 
 
 def affine(*parameters: int) -> Row:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
+from genimg_fast._arguments import integer
 from genimg_fast.views._bound import BoundView
 from genimg_fast.views._check import check_view
-from genimg_fast.views._plan import Plan, Row, checked_shape, inverse, pack
+from genimg_fast.views._plan import MAX_VIEWS, Plan, Row, checked_shape, described, inverse, larger, pack
 from genimg_fast.views._view import as_view
 
 
@@ -17,8 +18,10 @@ class Views:
     """Views of pictures (C, H, W), checked and ready for kernels.
 
     Args:
-        views: Names, ``"a @ b"`` for one after the other (b first), views that `view`, `Permute` or ``@`` made, or
-            objects with the methods apply and inverse. One of these, or a list.
+        views: Names, ``"a @ b"`` for one after the other (b first), with parameters where wanted as in
+            ``"rotate(degrees=30)"``; views that `view`, `Permute` or ``@`` made; or objects with the methods apply and
+            inverse, or view and inverse_view as Visual Anagrams' have, which must be linear maps. One of these, or a
+            list of at most 64.
         shape: (C, H, W).
 
     Attributes:
@@ -32,19 +35,17 @@ class Views:
     Indexing and iterating give the views one by one, with ``apply``, ``inverse`` and ``variance``.
 
     Raises:
-        TypeError: Something that is no view, or sides that are no integers.
-        ValueError: An unknown name, no views at all, a view that this shape does not have, 2^31 pixels or more.
+        TypeError: Something that is no view or no list, or sides that are no integers.
+        ValueError: An unknown name, no views at all or more than 64, a view that this shape does not have, a parameter
+            that is wrong, 2^31 pixels or more.
 
     Warns:
         UserWarning: A view that interpolates or blurs; it says what becomes of white noise.
     """
 
     def __init__(self, views: Any, shape: tuple[int, int, int]) -> None:
-        self.shape = checked_shape(shape)
-        entries = list(views) if isinstance(views, Iterable) and not isinstance(views, str) else [views]
-        if not entries:
-            raise ValueError("Views: views must be a list of at least one, got an empty list")
-        self._views = tuple(as_view(entry) for entry in entries)
+        self.shape = checked_shape(shape, "Views")
+        self._views = tuple(as_view(entry, "Views") for entry in _listed(views))
         self._bound = tuple(view.bind(self.shape) for view in self._views)
         rows = [view.row or Row() for view in self._bound]
         self.names = [str(view) for view in self._views]
@@ -54,6 +55,19 @@ class Views:
         self.inverse_plan = pack([inverse(row, self.shape[1]) for row in rows])
         _warn_of_noise(self._bound)
         self._on: dict[Any, tuple[Plan, Plan]] = {}
+
+    def scaled(self, factor: int) -> Views:
+        """Return the same views of pictures that are some times as large: see `View.scaled`.
+
+        Args:
+            factor: At least 1.
+
+        Raises:
+            TypeError: No integer.
+            ValueError: Below 1; a view that does not know itself at other sizes.
+        """
+        times = integer("Views.scaled: factor", factor, 1)
+        return Views([view.scaled(times) for view in self._views], larger(self.shape, times))
 
     def on(self, device: Any) -> tuple[Plan, Plan]:
         """Return the forward and the inverse plan as tensors: the rows on the CPU, the tables on a device."""
@@ -89,6 +103,22 @@ class Views:
 
     def __repr__(self) -> str:
         return f"Views({self.names}, shape={self.shape})"
+
+
+def _listed(views: Any) -> list[Any]:
+    """Return what stands in a list of views, or the one that was given."""
+    if isinstance(views, Views):
+        return list(views._views)
+    if isinstance(views, (Mapping, Set, bytes)):
+        raise TypeError(f"Views: views must be a view or a list of views in their order, got {described(views)}")
+    entries: list[Any] = []
+    for entry in views if isinstance(views, Iterable) and not isinstance(views, str) else [views]:
+        entries.append(entry)
+        if len(entries) > MAX_VIEWS:
+            raise ValueError(f"Views: views must be at most {MAX_VIEWS}, got more")
+    if not entries:
+        raise ValueError("Views: views must be a list of at least one, got an empty list")
+    return entries
 
 
 def _warn_of_noise(views: tuple[BoundView, ...]) -> None:
