@@ -42,8 +42,11 @@ _RUNS_AS: dict[str, tuple[str, dict[str, Any]]] = {
 
 _OFF = {"clip_sample": False, "thresholding": False}
 
+# Told from those above by their settings, and refused: they go towards noise, or fill holes.
+_REFUSED = ("DDIMInverseScheduler", "DPMSolverMultistepInverseScheduler", "RePaintScheduler")
+
 # They change what a network is called with, or the noise at a timestep.
-_MUST_BE = {"snr_shift_scale": None, "timestep_type": "discrete"}
+_MUST_BE = {"snr_shift_scale": None, "timestep_type": "discrete", "stages": None}
 
 
 def scheduler_of(config: Mapping[str, Any]) -> Any:
@@ -81,15 +84,14 @@ def _class_name(config: Mapping[str, Any], diffusers: Any) -> str | None:
         name = name[-1]
     if name is not None:
         return str(name)
-    keys = [key for key in config if not key.startswith("_")]
-    best: tuple[int, str | None] = (0, None)
-    for candidate in (*ACCEPTED, *_RUNS_AS):
-        own = _defaults(getattr(diffusers, candidate, None))
-        if len(own) > best[0] and set(own) == set(keys[: len(own)]):
-            best = len(own), candidate
-    if best[1] is None and _looks_like_ddpm(config):
-        return _DDPM
-    return best[1]
+    keys = list(config)
+    if "_use_default_values" in keys:  # what follows is of other classes, whose configuration it was made from
+        keys = keys[: keys.index("_use_default_values")]
+    keys = [key for key in keys if not key.startswith("_")]
+    for candidate in (*ACCEPTED, *_RUNS_AS, *_REFUSED):
+        if keys and set(keys) == set(_defaults(getattr(diffusers, candidate, None))):
+            return candidate
+    return _DDPM if _looks_like_ddpm(config) else None
 
 
 def _looks_like_ddpm(config: Mapping[str, Any]) -> bool:
@@ -157,7 +159,9 @@ def _made(kind: Any, settings: Mapping[str, Any]) -> Any:
     try:
         return kind.from_config(settings)
     except (NotImplementedError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"MultiViewStep: scheduler's configuration is none of {kind.__name__}: {error}") from error
+        raise ValueError(
+            f"MultiViewStep: scheduler's configuration must be one that {kind.__name__} takes: {error}"
+        ) from error
 
 
 def _without_effect(
@@ -177,7 +181,11 @@ def _without_effect(
 
 
 def _say(name: str | None, target: str, without_effect: list[str]) -> None:
-    what = f"a configuration of {name}" if name else "a configuration that names no class of diffusers"
+    what = (
+        f"a configuration of {name}, or with its settings,"
+        if name
+        else "a configuration that names no class of diffusers"
+    )
     lost = f"; {', '.join(without_effect)} {'have' if len(without_effect) > 1 else 'has'} no effect"
     warnings.warn(
         f"MultiViewStep: {what} runs as {target}{lost if without_effect else ''}",
