@@ -279,8 +279,8 @@ class MultiViewStep:
             self._refuse_variance(function, shape)
         if tuple(x.shape) != (batch, *views):
             raise ValueError(
-                f"{function}: x must be (B, {', '.join(map(str, views))}) with B = {batch} as in the "
-                f"prediction, got {tuple(x.shape)}"
+                f"{function}: x must be (B, {', '.join(map(str, views))}), got {tuple(x.shape)}; the prediction has "
+                f"B = {batch}"
             )
 
     def _check_out(self, out: Any, x: Any, prediction: Any, noise: Any) -> None:
