@@ -301,6 +301,14 @@ def test_trailing_timesteps_do_not_end_before_the_picture(kind):
     assert scheduler.timesteps[-1] == -1
 
 
+def test_own_sampling_has_as_many_timesteps_as_steps():
+    from genimg_fast.diffusion._sampling import scheduler
+
+    for steps in (61, 103, 1000):
+        assert len(scheduler("ddpm", steps).timesteps) == steps
+        assert scheduler("ddpm", steps).timesteps[-1] >= 0
+
+
 def test_repeated_timesteps_take_each_step():
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=[1.0, 0.7, 0.7, 0.4])
