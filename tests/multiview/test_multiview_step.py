@@ -392,6 +392,5 @@ def test_errors():
         sampler.step(stack, sampler.timesteps[0], normal(2, 1, 8, 8))
     unknown, noisy = ddpm(variance_type="fixed_large_log"), flow(stochastic_sampling=True)
     for scheduler, message in ((unknown, r"variance_type must be .*got 'fixed_large_log'"), (noisy, "stochastic")):
-        sampler = gf.MultiViewStep(views, scheduler)
         with pytest.raises(ValueError, match=message):
-            sampler.step(stack, sampler.timesteps[0], x)
+            gf.MultiViewStep(views, scheduler)

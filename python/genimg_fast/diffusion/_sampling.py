@@ -124,6 +124,7 @@ def scheduler(sampler: str, steps: int) -> Any:
     kind = diffusers.DDIMScheduler if sampler == "ddim" else diffusers.DDPMScheduler
     found = kind(**SCHEDULE, **_OPTIONS[sampler])
     found.set_timesteps(steps)
+    found.timesteps = found.timesteps[:steps]  # by rounding, "trailing" can end in one too many, -1
     return found
 
 
