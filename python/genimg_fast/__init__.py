@@ -93,10 +93,12 @@ def set_num_threads(n: int) -> None:
     use. Results are the same bits for any number.
 
     Raises:
-        ValueError: ``n`` is below 1.
+        TypeError: ``n`` is no integer.
+        ValueError: ``n`` is below 1, or beyond 32 bits.
     """
-    if n < 1:
-        raise ValueError(f"set_num_threads: n must be at least 1, got {n}")
+    from genimg_fast._core.backend import integer
+
+    n = integer("set_num_threads", "n", n, 1, 2**31 - 1)
     _numpy.set_num_threads(n)
 
 

@@ -145,9 +145,11 @@ class MultiViewStep:
         number: int | None,
         out: Any,
     ) -> Any:
-        kind = multiview.KINDS.of("x", x)
+        function = "MultiViewStep.step"
+        kind, x = multiview.KINDS.read(function, "x", x)
+        prediction = self._alike(kind, "prediction", prediction)
         guided = self.is_guided
-        multiview.check_stack(prediction, self.views, guided)
+        multiview.check_stack(prediction, self.views, guided, function)
         if tuple(x.shape) != (len(prediction) // (len(self.views) * (1 + guided)), *self.views.shape):
             raise ValueError(
                 f"MultiViewStep: x must be (B, {', '.join(map(str, self.views.shape))}), got {tuple(x.shape)}"
@@ -160,6 +162,7 @@ class MultiViewStep:
         elif self.views.dense:
             prediction = multiview._turned_back(kind, prediction, self.views, table, guided)
             guided = False
+        noise = None if noise is None else self._alike(kind, "noise", noise)
         if not known.is_noisy:
             noise = None
         elif noise is None and generator is None and self.group is not None:
@@ -213,6 +216,16 @@ class MultiViewStep:
             if callback is not None:
                 callback(number, t, x)
         return x
+
+    @staticmethod
+    def _alike(kind: Any, name: str, value: Any) -> Any:
+        """Return an argument that must be of the kind of x."""
+        own, value = multiview.KINDS.read("MultiViewStep.step", name, value)
+        if own is not kind:
+            raise TypeError(
+                f"MultiViewStep.step: {name} must be of the kind of x (array or tensor), got {type(value).__name__}"
+            )
+        return value
 
     def _total_of_ranks(self, device: Any) -> float:
         from genimg_fast import distributed

@@ -361,9 +361,7 @@ class _Maps:
             return
         self._take_no("shift")
         if mask is not None or self.valid is not None:
-            raise ValueError(
-                f"{self.function}: mask and shift cannot be given together, nor masked arrays and shift"
-            )
+            raise ValueError(f"{self.function}: mask and shift cannot be given together, nor masked arrays and shift")
         x, y = self.x, self.x if self.y is None else self.y
         height, width = x.shape[-2:]
         if abs(rows) >= height or abs(columns) >= width:
@@ -398,7 +396,9 @@ class _Maps:
         mask_kind, mask = KINDS.of_any(self.function, "mask", mask)
         if mask_kind is not kind:
             got = type(mask).__name__
-            raise TypeError(f"{self.function}: mask must be of the kind of features, {type(self.x).__name__}, got {got}")
+            raise TypeError(
+                f"{self.function}: mask must be of the kind of features, {type(self.x).__name__}, got {got}"
+            )
         if not kind.is_real(mask):
             raise TypeError(f"{self.function}: mask must be of a boolean or real dtype, got {mask.dtype}")
         if kind.loses_gradient(mask):
@@ -499,9 +499,7 @@ def _valid_pixels(function: str, kind: Any, valid: Any, spatial_dims: int, chann
     return _channels_first(function, "features", kind, valid, spatial_dims, channel_axis).all(-3)
 
 
-def _channels_first(
-    function: str, name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None
-) -> Any:
+def _channels_first(function: str, name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
     """Return features as (..., C, H, W)."""
     if type(spatial_dims) is not int or spatial_dims not in (1, 2):
         spatial_dims = check.integer(function, "spatial_dims", spatial_dims)

@@ -130,9 +130,7 @@ def match_histograms(
         )
     )
     if out is not None:
-        images, references, masks, reference_masks = _apart(
-            function, outs, images, references, masks, reference_masks
-        )
+        images, references, masks, reference_masks = _apart(function, outs, images, references, masks, reference_masks)
     sources = _pools(function, "image", images, "mask", masks, axes)
     targets = _pools(function, "reference", references, "reference_mask", reference_masks, axes)
     results = _match(function, sources, targets, number, straight, outs)
@@ -207,9 +205,7 @@ class HistogramReference:
         results = _masked_again(images, results, outs)
         return results[0] if rebuild is None else rebuild(results)
 
-    def _match_plain(
-        self, function: str, image: Any, images: list[Any], method: int, out: Any
-    ) -> list[Any] | None:
+    def _match_plain(self, function: str, image: Any, images: list[Any], method: int, out: Any) -> list[Any] | None:
         """Match without any conversion, or return None: a call on many small bands should cost the kernel's time."""
         is_list = isinstance(image, (list, tuple, Mapping))
         if (
@@ -673,9 +669,7 @@ class _Pools:
         return self.backend.moveaxis(result, tuple(range(len(self.axes))), self.axes) if self.moved else result
 
 
-def _pools(
-    function: str, name: str, entries: list[Any], mask_name: str, masks: list[Any], axes: _Axes
-) -> list[_Pools]:
+def _pools(function: str, name: str, entries: list[Any], mask_name: str, masks: list[Any], axes: _Axes) -> list[_Pools]:
     return [_pool(function, name, x, mask_name, mask, axes) for x, mask in zip(entries, masks, strict=True)]
 
 

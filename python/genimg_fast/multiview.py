@@ -212,9 +212,7 @@ def _for_views(function: str, name: str, value: Any, n: int) -> tuple[float, ...
     if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
         return (check.number(function, name, value),) * n
     if len(value) != n or getattr(value, "ndim", 1) != 1:
-        raise ValueError(
-            f"{function}: {name} must be a number or one for each of {n} views, got {check.shown(value)}"
-        )
+        raise ValueError(f"{function}: {name} must be a number or one for each of {n} views, got {check.shown(value)}")
     return tuple(check.number(function, name, one) for one in value)
 
 
@@ -236,12 +234,13 @@ def _turned_back(kind: Any, prediction: Any, views: Views, table: Averaging, gui
 def _outputs(kind: Any, function: str, out: Any, like: Any, shape: tuple[int, ...], has_variance: bool) -> Any:
     """Return where noise and variance go; the latter may be None."""
     pair = tuple(out) if isinstance(out, (tuple, list)) else (out, None)
-    if len(pair) != 2 or has_variance != (pair[1] is not None):
+    if len(pair) != 2 or pair[0] is None or has_variance != (pair[1] is not None):
         raise ValueError(
             f"{function}: out must be a pair where the prediction has a variance, else one array or tensor, got "
             f"{check.shown(out)}"
         )
-    noise, variance = (None if one is None else kind.output(function, "out", one, like, shape) for one in pair)
+    noise = kind.output(function, "out", pair[0], like, shape)
+    variance = None if pair[1] is None else kind.output(function, "out", pair[1], like, shape)
     if variance is not None and check.overlap(noise, variance):
         raise ValueError(f"{function}: out must be a pair that does not overlap")
     return noise, variance
@@ -298,7 +297,7 @@ class _Arrays:
         if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != like.dtype or not out.flags.carray:
             raise ValueError(
                 f"{function}: {name} must be a contiguous, aligned array of shape {shape} and dtype {like.dtype}, got "
-                f"{check.shown(out)}"
+                f"{tuple(out.shape)} and {out.dtype}"
             )
         return out
 
@@ -349,10 +348,6 @@ class _Arrays:
         arguments = (plan.rows, plan.tables, np.array(table), guided, np.array(coefficients), average)
         _numpy.multiview_step(cls.contiguous(x), cls.contiguous(prediction), noise, *arguments, out)
         return out
-
-    @staticmethod
-    def is_real(x: np.ndarray) -> bool:
-        return x.dtype.kind in "fiub"
 
     @staticmethod
     def normal(generator: Any, like: np.ndarray) -> np.ndarray:

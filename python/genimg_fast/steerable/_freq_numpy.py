@@ -15,6 +15,7 @@ from genimg_fast.steerable._freq_map import FreqMap
 
 __all__ = ["concatenate", "einsum", "fft"]
 
+KIND = "arrays"
 REAL = "float16, float32 or float64"
 COMPLEX = "complex64 or complex128"
 

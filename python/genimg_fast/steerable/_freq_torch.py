@@ -18,6 +18,7 @@ from genimg_fast.steerable._freq_map import FreqMap
 
 __all__ = ["einsum", "fft"]
 
+KIND = "tensors"
 REAL = "float16, bfloat16, float32 or float64"
 COMPLEX = "complex64 or complex128"
 
