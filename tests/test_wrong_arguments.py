@@ -233,9 +233,7 @@ def test_pyramids_of_an_image_say_what_to_give(pyramid: type) -> None:
 
 
 def test_a_complex_pyramid_without_a_direction_is_no_tight_frame() -> None:
-    with pytest.raises(
-        ValueError, match="SteerablePyramidFreq: tight_frame must be False for complex pyramids of order"
-    ):
+    with pytest.raises(ValueError, match="tight_frame must be False for complex pyramids of order 0"):
         gf.SteerablePyramidFreq((64, 64), order=0, is_complex=True, tight_frame=True)
 
 
@@ -324,7 +322,7 @@ def test_outputs_that_overlap_their_inputs(kind: str) -> None:
     long = make(RNG.random(512).astype(np.float32))
     first, second = long[:256].reshape(16, 16), long[100:356].reshape(16, 16)
     other = make(REFERENCE)
-    want = gf.match_histograms(make(np.array(first)), other)
+    want = gf.match_histograms(make(np.asarray(first).copy()), other)
     np.testing.assert_array_equal(gf.match_histograms(first, other, out=second), want)
     a = make(REFERENCE)
     want = gf.match_histograms(make(IMAGE), other, method="rank")
@@ -346,7 +344,7 @@ def test_outputs_that_cannot_be_written_are_refused() -> None:
             gf.match_histograms(IMAGE, REFERENCE, out=out)
         with pytest.raises((TypeError, ValueError), match=f"apply_views: out must .*{message}"):
             gf.apply_views(IMAGE[None, None], turned, out=out[None, None])
-    with pytest.raises(ValueError, match="match_histograms: out must .*memory of its own"):
+    with pytest.raises(ValueError, match=r"match_histograms: out must .*memory of its own"):
         gf.match_histograms(torch.from_numpy(IMAGE), torch.from_numpy(REFERENCE), out=torch.zeros(16).expand(16, 16))
     big = np.zeros((16, 16), ">f4")
     assert gf.match_histograms(IMAGE, REFERENCE, out=big) is big

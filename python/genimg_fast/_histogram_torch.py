@@ -159,9 +159,13 @@ class Tensors:
         """Tell whether no output shares memory with another or with an image, but its own where that is itself."""
         if torch.compiler.is_compiling():  # there is no memory yet
             return True
+        if len(outs) == 1:
+            (image,), (out,) = images, outs
+            if out is image:
+                return True
+            start, other = image.data_ptr(), out.data_ptr()
+            return start + image.nbytes <= other or other + out.nbytes <= start
         others = [image for image, out in zip(images, outs, strict=True) if image is not out]
-        if len(outs) == 1 and not others:
-            return True
         # All are contiguous.
         extents = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in (*outs, *others) if x.numel())
         return all(end <= start for (_, end), (start, _) in itertools.pairwise(extents))

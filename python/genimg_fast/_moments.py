@@ -37,8 +37,8 @@ def moments(features: Any, *, mask: Any = None) -> Moments:
     Args:
         features: A float array or tensor (..., C, H, W), or (C, P); strides of any kind are read as they are.
         mask: Factors (..., H, W) of the pixels, broadcast over the leading axes; boolean or real, not negative. As in
-            `gram_matrix`, masked features (`numpy.ma`) bring a mask of their own, and pixels count by their squares: mean = sum f^2 x / sum f^2, and likewise the covariance. They
-            get no gradient. A mask of zeros gives NaN.
+            `gram_matrix`, masked features (`numpy.ma`) bring a mask of their own, and pixels count by their squares:
+            mean = sum f^2 x / sum f^2, and likewise the covariance. They get no gradient. A mask of zeros gives NaN.
 
     Returns:
         ``mean`` (..., C) and ``covariance`` (..., C, C), divided by the number of pixels, of the kind and on the device
@@ -102,7 +102,7 @@ def moments_loss(
     """
     _check_options(distance, reduction, epsilon)
     function = "moments_loss"
-    if not isinstance(features, (list, tuple, Mapping)):
+    if type(features) is np.ndarray or not isinstance(features, (list, tuple, Mapping)):
         target, mask = [target], [mask]
     elif not isinstance(mask, (list, tuple, Mapping)):
         mask = _like_layers(features, mask)
@@ -162,7 +162,7 @@ def _check_options(distance: str, reduction: str, epsilon: float | None) -> None
 
 
 def _is_positive(epsilon: Any) -> bool:
-    return isinstance(epsilon, (int, float, np.number)) and 0 <= epsilon < math.inf
+    return isinstance(epsilon, (int, float, np.number)) and bool(0 <= epsilon < math.inf)
 
 
 def _like_layers(features: Any, mask: Any) -> Any:

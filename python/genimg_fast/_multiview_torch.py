@@ -169,8 +169,8 @@ class Tensors:
             or not out.is_contiguous()
         ):
             raise ValueError(
-                f"{function}: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and device "
-                f"{like.device}, got {tuple(out.shape)}, {out.dtype} and {getattr(out, 'device', None)}"
+                f"{function}: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and "
+                f"device {like.device}, got {tuple(out.shape)}, {out.dtype} and {getattr(out, 'device', None)}"
             )
         if _needs_autograd(like):
             raise ValueError(f"{function}: {name} cannot be given where a gradient is needed")

@@ -92,6 +92,9 @@ REDUCTIONS: dict[str, Callable[[Sums], Any]] = {
 }
 
 
+_REDUCTIONS = (*REDUCTIONS, "none")
+
+
 def _needs_area(area: Any) -> Any:
     raise ValueError(f"gram_loss: reduction 'keras' needs area, the number of pixels of the picture, got {area!r}")
 
@@ -205,13 +208,14 @@ def gram_loss(
         features, float32 for all other dtypes.
 
     Raises:
-        TypeError, ValueError: As `gram_matrix`; targets that require a gradient; targets of another shape; different numbers of layers.
+        TypeError, ValueError: As `gram_matrix`; targets that require a gradient or of another shape; different numbers
+            of layers.
     """
     function = "gram_loss"
-    each = check.choice(function, "reduction", reduction, (*REDUCTIONS, "none")) == "none"
+    each = check.choice(function, "reduction", reduction, _REDUCTIONS) == "none"
     reduce = REDUCTIONS["mean" if each else reduction]
     layers, targets, factors = layers_of(function, features, weights, target_gram=target_gram)
-    rectified = check.flag(function, "relu", relu)
+    rectified = relu is not False and check.flag(function, "relu", relu)
     if area is not None and check.number(function, "area", area) <= 0:
         raise ValueError(f"{function}: area must be positive, got {check.shown(area)}")
     total: Any = None
@@ -234,6 +238,10 @@ def gram_loss(
 
 def layers_of(function: str, features: Any, weights: Any, **others: Any) -> list[list[Any]]:
     """Return the features' layers, for each other argument its entries for them, and the weights."""
+    if weights is None and (type(features) is np.ndarray or check.is_tensor(features)):
+        layers, found = [features], [list(x) if isinstance(x, (list, tuple)) else [x] for x in others.values()]
+        if all([len(entries) == 1 for entries in found]):
+            return [layers, *found, [1.0]]
     if isinstance(features, Mapping):
         layers, found = list(features.values()), []
         for name, value in others.items():
@@ -560,7 +568,7 @@ class _Arrays:
     @staticmethod
     def target(target: Any, x: np.ndarray) -> np.ndarray:
         flat = np.asarray(target, np.float64 if x.dtype.itemsize > 4 else np.float32)
-        return np.require(flat.reshape(-1, *flat.shape[-2:]), requirements="CA")
+        return np.require(flat.reshape(-1, *flat.shape[-2:]), requirements=["C", "A"])
 
     @staticmethod
     def product(
@@ -587,7 +595,7 @@ class _Arrays:
 
 def _readable(x: np.ndarray) -> np.ndarray:
     """Return x in a dtype of the kernels; longer floats are rounded to float64."""
-    if x.dtype.itemsize <= 8 and _has_whole_strides(x):
+    if x.dtype.itemsize <= 8 and (x.flags.c_contiguous or _has_whole_strides(x)):
         return x
     return x.astype(np.float64 if x.dtype.itemsize > 8 else x.dtype)
 
@@ -595,10 +603,7 @@ def _readable(x: np.ndarray) -> np.ndarray:
 def _has_whole_strides(x: np.ndarray) -> bool:
     """Tell whether values lie a number of values apart, as the fields of a record need not."""
     size = x.dtype.itemsize
-    for stride in x.strides:
-        if stride % size:
-            return False
-    return True
+    return not any([stride % size for stride in x.strides])
 
 
 KINDS = Kinds("gram_matrix", _Arrays, "genimg_fast._gram_torch")

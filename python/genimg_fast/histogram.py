@@ -26,6 +26,7 @@ SourceGradient = Literal["none", "straight-through"]
 X = TypeVar("X")  # an array, a tensor, or a list, tuple or dict of them
 
 _METHODS = {"value": 0, "rank": 1}  # histogram::Method
+_NO_GRADIENT: SourceGradient = "none"
 _SOURCE_GRADIENTS = ("none", "straight-through")
 _MAX_POOL = 2**31  # histogram::kMaxPool
 # What the kernels compute in; results are converted back, integers rounded.
@@ -85,9 +86,9 @@ def match_histograms(
 
     Returns:
         The kind, shape and dtype of ``image`` (batch axes broadcast); of a masked array a masked array with the same
-        mask, of other subclasses of ``numpy.ndarray`` a plain array, in the machine's byte order. Integers are rounded half to even and clipped.
-        uint8, uint16, float32 and float64 have kernels; float16, bfloat16, int8 and int16 are computed in float32,
-        wider integers in float64 (exact up to 2**53).
+        mask, of other subclasses of ``numpy.ndarray`` a plain array, in the machine's byte order. Integers are
+        rounded half to even and clipped. uint8, uint16, float32 and float64 have kernels; float16, bfloat16, int8 and
+        int16 are computed in float32, wider integers in float64 (exact up to 2**53).
 
     Raises:
         TypeError: Bool or complex values, or image and reference of different kinds.
@@ -99,8 +100,7 @@ def match_histograms(
         and reference_mask is None
         and batch_axes is None
         and out is None
-        and type(source_gradient) is str
-        and source_gradient == "none"
+        and source_gradient is _NO_GRADIENT
         and type(method) is str
         and method in _METHODS
     ):
@@ -282,7 +282,8 @@ def sliced_wasserstein_loss(
     if x.shape[-3] != y.shape[-3]:
         raise ValueError(f"{function}: x and y must have the same channels, got {x.shape[-3]} and {y.shape[-3]}")
     try:
-        np.broadcast_shapes(tuple(x.shape[:-3]), tuple(y.shape[:-3]))
+        if x.shape[:-3] != y.shape[:-3]:
+            np.broadcast_shapes(tuple(x.shape[:-3]), tuple(y.shape[:-3]))
     except ValueError:
         raise ValueError(
             f"{function}: the leading axes of x and y must broadcast, got {tuple(x.shape[:-3])} and "
@@ -331,7 +332,8 @@ class _Arrays:
 
     @staticmethod
     def contiguous(x: np.ndarray, dtype: str) -> np.ndarray:
-        return np.require(x, np.dtype(dtype), "CA")
+        x = np.ascontiguousarray(x, dtype) if x.ndim else np.asarray(x, dtype)  # the former would add an axis
+        return x if x.flags.aligned else x.copy()
 
     @staticmethod
     def is_contiguous(x: np.ndarray) -> bool:
@@ -390,10 +392,10 @@ class _Arrays:
     @staticmethod
     def is_apart(images: list[np.ndarray], outs: list[np.ndarray]) -> bool:
         """Tell whether no output shares memory with another or with an image, but its own where that is itself."""
+        if len(outs) == 1:
+            return outs[0] is images[0] or (outs[0].base is None and images[0].base is None)
         if all(out is image for image, out in zip(images, outs, strict=True)):
-            return len(outs) == 1 or not any(
-                np.may_share_memory(out, other) for i, out in enumerate(outs) for other in outs[:i]
-            )
+            return not any(np.may_share_memory(out, other) for i, out in enumerate(outs) for other in outs[:i])
         # Arrays that own their memory are apart if they are not the same.
         everything = [*outs, *(image for image, out in zip(images, outs, strict=True) if image is not out)]
         return all(x.base is None for x in everything) and len({id(x) for x in everything}) == len(everything)
@@ -424,16 +426,16 @@ class _Arrays:
         return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(like.dtype)
 
 
+_READABLE = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED: one look in place of four
+
+
 def _match_plain_arrays(image: np.ndarray, reference: Any, method: int) -> np.ndarray | None:
     if (
         type(reference) is np.ndarray
         and (dtype := image.dtype) is reference.dtype
         and dtype.isnative
         and dtype.char in "fdBH"
-        and (flags := image.flags).c_contiguous
-        and flags.aligned
-        and (flags := reference.flags).c_contiguous
-        and flags.aligned
+        and image.flags.num & reference.flags.num & _READABLE == _READABLE
         and 0 < reference.size <= _MAX_POOL
         and image.size <= _MAX_POOL
     ):
@@ -554,7 +556,7 @@ def _really_overlap(x: Any, y: Any) -> bool:
 
         x, y = (z.detach().view(getattr(torch, f"int{8 * z.element_size()}")).numpy() for z in (x, y))
     try:
-        return np.shares_memory(x, y, max_work=100_000)
+        return np.shares_memory(x, y, max_work=100_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 

@@ -43,7 +43,9 @@ def apply_views(x: Any, views: Views, *, copies: int = 1, out: Any = None) -> An
     """
     function = "apply_views"
     kind, x = KINDS.read(function, "x", x)
-    n = count(function, views)
+    n = len(views) if type(views) is Views else 0
+    if not 0 < n <= MAX_VIEWS:
+        n = count(function, views)
     pictures = _pictures(x, views)
     if type(copies) is not int or not 1 <= copies < _MAX_COPIES:
         copies = check.integer(function, "copies", copies, 1, _MAX_COPIES)

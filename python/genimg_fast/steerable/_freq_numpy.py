@@ -36,6 +36,11 @@ def split(x: np.ndarray) -> np.ndarray:
     return np.stack([x.real, x.imag], -3)
 
 
+def is_plain(x: np.ndarray) -> bool:
+    """Tell whether kernels and transforms can read x as it is."""
+    return x.dtype.isnative and x.flags.aligned
+
+
 def is_real(x: np.ndarray) -> bool:
     return x.dtype.kind == "f" and x.dtype.itemsize <= 8
 

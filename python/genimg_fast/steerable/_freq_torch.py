@@ -57,6 +57,11 @@ def split(x: torch.Tensor) -> torch.Tensor:
     return torch.stack([x.real, x.imag], -3)
 
 
+def is_plain(x: torch.Tensor) -> bool:
+    """Tell whether kernels and transforms can read x as it is."""
+    return x.layout is torch.strided and not x.is_nested and not x.is_meta
+
+
 def is_real(x: torch.Tensor) -> bool:
     return x.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 

@@ -300,7 +300,8 @@ class SteerablePyramidFreq:
             raise ValueError(f"{function}: pyr_coeffs must be those of images (..., channel, height, width)")
         if len({tuple(c.shape[:-3]) + tuple(c.shape[-2:]) for c in parts}) > 1:
             raise ValueError(
-                f"{function}: pyr_coeffs must have the same size at all scales, as those of a pyramid with downsample=False have; "
+                f"{function}: pyr_coeffs must have the same size at all scales, as those of a pyramid with "
+                "downsample=False have; "
                 f"got { ({key: tuple(c.shape) for key, c in pyr_coeffs.items()}) }"
             )
         info: list[tuple[int, ...]] = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
@@ -410,7 +411,7 @@ class SteerablePyramidFreq:
     def _check_coefficients(
         self, function: str, pyr_coeffs: Mapping[Scale, Array], keys: Iterable[Scale]
     ) -> tuple[Any, tuple[int, ...], list[Array]]:
-        """Return the door of the coefficients with the given keys, or else of the first, their batch's shape, and them."""
+        """Return the door of the coefficients with the given keys, or else of the first; their batch's shape; them."""
         if not isinstance(pyr_coeffs, Mapping):
             raise TypeError(f"{function}: pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
         keys = list(keys) or list(pyr_coeffs)[:1] or self._keys
@@ -422,14 +423,14 @@ class SteerablePyramidFreq:
                 )
         door, first = _door(function, pyr_coeffs[keys[0]], f"pyr_coeffs[{keys[0]!r}]")
         batch = tuple(first.shape[: -len(self._shapes[keys[0]])])
-        device = door.device(first)
+        device = None if door.KIND == "arrays" else first.device
         return door, batch, [self._coefficient(function, key, pyr_coeffs[key], door, batch, device) for key in keys]
 
     def _coefficient(
         self, function: str, key: Scale, c: Array, door: Any, batch: tuple[int, ...], device: Any
     ) -> Array:
         """Return a coefficient as a plain array or tensor."""
-        if check.is_tensor(c) and c.device != device and door.KIND == "tensors":
+        if device is not None and check.is_tensor(c) and c.device != device:
             raise ValueError(
                 f"{function}: pyr_coeffs[{key!r}] must be on {device}, like the other coefficients, got {c.device}"
             )
@@ -463,15 +464,25 @@ def _with_batch(x: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
 
 def _door(function: str, x: Any, name: str) -> tuple[Any, Any]:
     """Return the module that works on this kind of array, and it as a plain array or tensor."""
-    if not (type(x) is np.ndarray and x.dtype.isnative and x.flags.aligned):
-        x = check.plain(function, name, x)
+    door = _doors.get(type(x))
+    if door is not None and door.is_plain(x):
+        return door, x
+    x = check.plain(function, name, x)
+    door = _doors[type(x)] = _find_door(x)
+    return door, x
+
+
+_doors: dict[type, Any] = {}
+
+
+def _find_door(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         from genimg_fast.steerable import _freq_numpy
 
-        return _freq_numpy, x
+        return _freq_numpy
     from genimg_fast.steerable import _freq_torch
 
-    return _freq_torch, x
+    return _freq_torch
 
 
 def _steering_weights(orientations: int, angles: np.ndarray, even_phase: bool) -> np.ndarray:

@@ -182,7 +182,7 @@ class SteerablePyramidSpace:
     ) -> tuple[Any, list[Any]]:
         """Return the implementation that serves coefficients, and them as plain arrays or tensors."""
         first = coefficients[0]
-        checked = []
+        checked: list[Any] = []
         for key, c in zip(keys, coefficients, strict=True):
             both = is_tensor(c) and is_tensor(first)
             if not both and not (isinstance(c, np.ndarray) and isinstance(first, np.ndarray)):
@@ -296,8 +296,8 @@ def _checked_height(function: str, height: Any, image_shape: tuple[int, int], or
     shorter = min(image_shape)
     if shorter < image_size:
         raise ValueError(
-            f"{function}: image_shape must be at least {image_size} x {image_size}, the filters' size for order {order}, got "
-            f"{image_shape[0]} x {image_shape[1]}"
+            f"{function}: image_shape must be at least {image_size} x {image_size}, the filters' size for order "
+            f"{order}, got {image_shape[0]} x {image_shape[1]}"
         )
     most = 0
     while shorter >> most >= scale_size:
