@@ -11,7 +11,6 @@ Operations take a ``torch.Tensor`` or a ``numpy.ndarray`` and return the same ki
 from __future__ import annotations
 
 import importlib
-import operator
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -102,11 +101,9 @@ def set_num_threads(n: int) -> None:
         TypeError: ``n`` is not an integer.
         ValueError: ``n`` is not from 1 to 1024.
     """
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n must be an integer, got {n!r}")
-    if not 1 <= operator.index(n) <= _numpy.max_num_threads:
-        raise ValueError(f"set_num_threads: n must be from 1 to {_numpy.max_num_threads}, got {n}")
-    _numpy.set_num_threads(operator.index(n))
+    from genimg_fast._core.backend import integer
+
+    _numpy.set_num_threads(integer("set_num_threads", "n", n, 1, _numpy.max_num_threads))
 
 
 def get_num_threads() -> int:

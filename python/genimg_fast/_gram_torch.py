@@ -15,6 +15,7 @@ Tensor = torch.Tensor
 # What has kernels; elsewhere the lines of reference.py serve.
 _KERNELS = ("cpu", "cuda")
 _DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
+_INTEGERS = frozenset((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
 
 
 def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
@@ -186,6 +187,7 @@ class Tensors:
             or x.dim() != 4
             or x.dtype not in _DTYPES
             or x.numel() == 0
+            or not _is_dense(x)
             or _needs_autograd(x)
             or _torch.backend(x) not in _KERNELS
         ):
@@ -198,7 +200,22 @@ class Tensors:
     broadcast_to = staticmethod(torch.broadcast_to)
     contiguous = staticmethod(Tensor.contiguous)
 
-    is_float = staticmethod(Tensor.is_floating_point)
+    @staticmethod
+    def is_float(x: Tensor) -> bool:
+        return x.dtype in _DTYPES
+
+    @staticmethod
+    def is_real(x: Tensor) -> bool:
+        return x.dtype in _DTYPES or x.dtype in _INTEGERS
+
+    @staticmethod
+    def is_dense(x: Tensor) -> bool:
+        return _is_dense(x)
+
+    @staticmethod
+    def loses_gradient(x: Tensor) -> bool:
+        """Tell whether a gradient is asked of what gets none."""
+        return x.requires_grad and torch.is_grad_enabled()
 
     @staticmethod
     def same_device(x: Tensor, y: Tensor) -> bool:
@@ -210,7 +227,7 @@ class Tensors:
 
     @staticmethod
     def factors(mask: Any, x: Tensor) -> Tensor:
-        return torch.as_tensor(mask, dtype=_result_dtype(x), device=x.device).detach()
+        return mask.detach().to(x.device, _result_dtype(x))
 
     @staticmethod
     def target(target: Tensor, x: Tensor) -> Tensor:
@@ -249,6 +266,10 @@ class Tensors:
         if _needs_autograd(x):
             return Difference.apply(x, target, factors, center, rectified, scale, tf32)[1:]
         return difference(x, target, factors, center, scale, tf32)[1].unbind(1)
+
+
+def _is_dense(x: Tensor) -> bool:
+    return x.layout is torch.strided and not x.is_nested and not x.is_meta
 
 
 def _needs_autograd(x: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -43,6 +44,9 @@ def match_plain(image: Any, target: Any, method: int) -> Tensor | None:
         and isinstance(target, Tensor)
         and image.dtype is target.dtype
         and image.dtype in _PLAIN
+        and image.layout is target.layout is torch.strided
+        and not image.is_nested
+        and not image.is_meta
         and image.dim() == target.dim() == 2
         and image.device == target.device
         and not _needs_derivative(target)
@@ -127,6 +131,8 @@ class Tensors:
         return (
             isinstance(x, Tensor)
             and x.dtype is sorted_values.dtype
+            and x.layout is torch.strided
+            and not x.is_nested
             and x.device == sorted_values.device
             and x.is_contiguous()
             and x.dim() >= 2
@@ -147,6 +153,33 @@ class Tensors:
         return [
             Match.apply(*arguments, 1, method) for arguments in zip(sources, targets, masks, target_masks, strict=True)
         ]
+
+    @staticmethod
+    def is_apart(images: list[Tensor], outs: list[Tensor]) -> bool:
+        """Tell whether no output shares memory with another or with an image, but its own where that is itself."""
+        if torch.compiler.is_compiling():  # there is no memory yet
+            return True
+        if len(outs) == 1:
+            (image,), (out,) = images, outs
+            if out is image:
+                return True
+            start, other = image.data_ptr(), out.data_ptr()
+            return start + image.nbytes <= other or other + out.nbytes <= start
+        others = [image for image, out in zip(images, outs, strict=True) if image is not out]
+        # All are contiguous.
+        extents = sorted((x.data_ptr(), x.data_ptr() + x.nbytes) for x in (*outs, *others) if x.numel())
+        return all(end <= start for (_, end), (start, _) in itertools.pairwise(extents))
+
+    LEAST_SEED = -(2**63)
+
+    @staticmethod
+    def generators() -> tuple[type, ...]:
+        return (torch.Generator,)
+
+    @staticmethod
+    def promoted(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        dtype = torch.promote_types(x.dtype, y.dtype)
+        return x.to(dtype), y.to(dtype)
 
     @staticmethod
     def sort(x: Tensor, mask: Tensor | None) -> Tensor:

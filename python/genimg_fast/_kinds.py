@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from genimg_fast._core.backend import plain, strided
+
 
 class Kinds:
     """What an operation does with arrays and what with tensors.
@@ -31,15 +33,32 @@ class Kinds:
         Raises:
             TypeError: ``x``, the argument ``name``, is something else.
         """
+        return self.read(self._operation, name, x)[0]
+
+    def read(self, function: str, name: str, x: Any) -> tuple[Any, Any]:
+        """Return what the kind of a float array or tensor does, and it as a plain array or tensor.
+
+        Args:
+            function: Name of the function that was called, for errors.
+            name: Name of its argument.
+            x: The argument.
+
+        Raises:
+            TypeError: ``x`` is something else.
+        """
+        if type(x) is np.ndarray and x.dtype.isnative and x.flags.aligned:
+            kind = self._arrays
+        else:
+            kind, x = self.of_any(function, name, x)
+        if not kind.is_float(x):
+            raise TypeError(f"{function}: {name} must be of a real floating dtype, got {x.dtype}")
+        return kind, x
+
+    def of_any(self, function: str, name: str, x: Any) -> tuple[Any, Any]:
+        """Return the same of an array or tensor of any dtype."""
         if self.tensors is None and "torch" in sys.modules:
             self.tensors = importlib.import_module(self._module).Tensors
-        if isinstance(x, np.ndarray):
-            kind = self._arrays
-        elif self.tensors is not None and isinstance(x, self.tensors.type):
-            kind = self.tensors
-        else:
-            got = type(x).__name__
-            raise TypeError(f"{self._operation}: {name} must be a numpy.ndarray or a torch.Tensor, got {got}")
-        if not kind.is_float(x):
-            raise TypeError(f"{self._operation}: {name} must be of a real floating dtype, got {x.dtype}")
-        return kind
+        tensors = self.tensors
+        if tensors is not None and isinstance(x, tensors.type):
+            return tensors, x if tensors.is_dense(x) else strided(function, name, x)
+        return self._arrays, plain(function, name, x)

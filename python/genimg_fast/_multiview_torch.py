@@ -9,13 +9,15 @@ from typing import Any
 import torch
 
 from genimg_fast import _torch, reference
-from genimg_fast.multiview import Averaging
+from genimg_fast._core import backend as check
+from genimg_fast.multiview import Averaging, _outputs, stepped_from
 from genimg_fast.views import Views
 
 Tensor = torch.Tensor
 
 # What has kernels; elsewhere the lines of reference.py serve.
 _KERNELS = ("cpu", "cuda")
+_DTYPES = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 
 def apply(x: Tensor, rows: Tensor, tables: Tensor, copies: int, factors: Tensor | None) -> Tensor:
@@ -127,7 +129,23 @@ class Tensors:
     type = Tensor
     contiguous = staticmethod(Tensor.contiguous)
     concatenate = staticmethod(torch.cat)
-    is_float = staticmethod(Tensor.is_floating_point)
+
+    @staticmethod
+    def is_float(x: Tensor) -> bool:
+        return x.dtype in _DTYPES
+
+    @staticmethod
+    def is_dense(x: Tensor) -> bool:
+        return x.layout is torch.strided and not x.is_nested and not x.is_meta
+
+    @staticmethod
+    def copy_into(out: Tensor, x: Tensor) -> Tensor:
+        return out.copy_(x)
+
+    @staticmethod
+    def apart(x: Tensor, *outs: Tensor | None) -> Tensor:
+        """Return x, or a copy where it lies under an output."""
+        return x.clone() if any(out is not None and check.overlap(x, out) for out in outs) else x
 
     @staticmethod
     def scales(numbers: Sequence[float], x: Tensor) -> Tensor:
@@ -141,9 +159,8 @@ class Tensors:
         return torch.stack(views, axis)
 
     @staticmethod
-    def output(name: str, out: Tensor | None, like: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-        if out is None:
-            return None
+    def output(function: str, name: str, out: Any, like: Tensor, shape: tuple[int, ...]) -> Tensor:
+        check.writable(function, name, out)
         if (
             not isinstance(out, Tensor)
             or tuple(out.shape) != tuple(shape)
@@ -152,22 +169,16 @@ class Tensors:
             or not out.is_contiguous()
         ):
             raise ValueError(
-                f"multiview: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and device "
-                f"{like.device}, got {tuple(getattr(out, 'shape', ()))}, {getattr(out, 'dtype', type(out).__name__)}"
-                f" and {getattr(out, 'device', None)}"
+                f"{function}: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and "
+                f"device {like.device}, got {tuple(out.shape)}, {out.dtype} and {getattr(out, 'device', None)}"
             )
         if _needs_autograd(like):
-            raise ValueError(f"multiview: {name} cannot be given where a gradient is needed")
+            raise ValueError(f"{function}: {name} cannot be given where a gradient is needed")
         return out
 
     @classmethod
-    def outputs(cls, out: Any, like: Tensor, shape: tuple[int, ...], has_variance: bool) -> Any:
-        if out is None:
-            return None
-        noise, variance = out if isinstance(out, (tuple, list)) else (out, None)
-        if has_variance != (variance is not None):
-            raise ValueError("multiview: out must be a pair where the prediction has a variance, else one tensor")
-        return cls.output("out", noise, like, shape), cls.output("out", variance, like, shape)
+    def outputs(cls, function: str, out: Any, like: Tensor, shape: tuple[int, ...], has_variance: bool) -> Any:
+        return _outputs(cls, function, out, like, shape, has_variance)
 
     @staticmethod
     def apply(x: Tensor, views: Views, copies: int, out: Tensor | None) -> Tensor:
@@ -216,7 +227,9 @@ class Tensors:
     ) -> Tensor:
         inverse = views.on(x.device)[1]
         numbers: tuple[Any, ...] = (_numbers(table), guided, _numbers(coefficients), average)
-        out = cls.output("out", out, x, x.shape)
+        if out is not None:
+            out = cls.output("MultiViewStep.step", "out", out, x, x.shape)
+            x, prediction, noise = stepped_from(cls, out, x, prediction, noise)
         if _torch.backend(x) not in _KERNELS or _needs_autograd(x) or _needs_autograd(prediction):
             result = reference.multiview_step(x, prediction, noise, *inverse, *numbers)
             return result if out is None else out.copy_(result)

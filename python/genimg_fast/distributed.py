@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 import genimg_fast as gf
 from genimg_fast import multiview
+from genimg_fast._core import backend as check
 from genimg_fast.gram import NORMALIZATIONS
 from genimg_fast.views import Views
 
@@ -40,7 +41,7 @@ def all_reduce(x: torch.Tensor, group: Any = None) -> torch.Tensor:
     Raises:
         RuntimeError: ``torch.distributed`` is not initialised.
     """
-    return _AllReduce.apply(x, checked(group))
+    return _AllReduce.apply(_tensor("all_reduce", "x", x), checked(group))
 
 
 def channel_means(features: torch.Tensor, *, group: Any = None) -> torch.Tensor:
@@ -53,6 +54,9 @@ def channel_means(features: torch.Tensor, *, group: Any = None) -> torch.Tensor:
     Returns:
         (..., C), the same on every rank: float64 for float64, float32 for all other dtypes.
     """
+    _tensor("channel_means", "features", features)
+    if features.ndim < 3 or not features.is_floating_point():
+        raise ValueError(f"channel_means: features must be floats (..., C, H, W), got {check.shown(features)}")
     count = _count(features, group)
     return all_reduce(features.sum((-2, -1), dtype=count.dtype), group) / count
 
@@ -75,11 +79,12 @@ def gram_matrix(
         TypeError, ValueError: As `genimg_fast.gram_matrix`; a normalization that mixes the batch.
         RuntimeError: ``torch.distributed`` is not initialised.
     """
-    definition = NORMALIZATIONS.get(normalization)
+    definition = NORMALIZATIONS.get(normalization) if isinstance(normalization, str) else None
     if definition is None or definition.mixes_batch:
         accepted = ", ".join(repr(name) for name, one in NORMALIZATIONS.items() if not one.mixes_batch)
-        raise ValueError(f"gram_matrix: normalization must be one of {accepted}, got {normalization!r}")
-    is_centred = center or definition.center
+        raise ValueError(f"gram_matrix: normalization must be one of {accepted}, got {check.shown(normalization)}")
+    _tensor("gram_matrix", "features", features)
+    is_centred = check.flag("gram_matrix", "center", center) or definition.center
     own = _about_common_means(features, group) if is_centred else gf.gram_matrix(features, normalization="none")
     channels = features.shape[-3]
     gram = all_reduce(own, group) / definition.divisor(1, channels, _count(features, group))
@@ -130,8 +135,10 @@ def reduce_views(
         TypeError, ValueError: As `genimg_fast.reduce_views`; another ``reduce``; weights whose sum over all ranks is 0.
         RuntimeError: ``torch.distributed`` is not initialised.
     """
-    if reduce not in ("mean", "sum"):
-        raise ValueError(f"reduce_views: reduce must be 'mean' or 'sum' over several ranks, got {reduce!r}")
+    if not isinstance(reduce, str) or reduce not in ("mean", "sum"):
+        raise ValueError(f"reduce_views: reduce must be 'mean' or 'sum' over several ranks, got {check.shown(reduce)}")
+    _tensor("reduce_views", "prediction", prediction)
+    multiview.count("reduce_views", views)
     total = total_weight(len(views), weights, prediction.device, group)
     table = multiview.averaging(len(views), guidance, weights, reduce, None, views.factorized, total)
     return reduce_by(prediction, views, table, guidance is not None, group)
@@ -152,7 +159,8 @@ def mean(values: Sequence[torch.Tensor], weights: Sequence[float] | None = None,
         ValueError: No values, weights of another number or not positive.
         RuntimeError: ``torch.distributed`` is not initialised.
     """
-    numbers = [1.0] * len(values) if weights is None else [float(w) for w in weights]
+    values = [_tensor("mean", "values", value) for value in values]
+    numbers = [1.0] * len(values) if weights is None else [check.number("mean", "weights", w) for w in weights]
     if not values or len(numbers) != len(values) or not all(w > 0 for w in numbers):
         raise ValueError(
             f"mean: values must hold at least one tensor and weights a positive number for each, got {len(values)} "
@@ -160,6 +168,12 @@ def mean(values: Sequence[torch.Tensor], weights: Sequence[float] | None = None,
         )
     total = torch.stack([w * value for w, value in zip(numbers, values, strict=True)]).sum(0)
     return all_reduce(total, group) / all_reduce(values[0].new_tensor(sum(numbers)), group)
+
+
+def _tensor(function: str, name: str, x: Any) -> torch.Tensor:
+    if not check.is_tensor(x):
+        raise TypeError(f"{function}: {name} must be a torch.Tensor, got {check.shown(x)}")
+    return check.strided(function, name, x)
 
 
 # ---- For the systems ------------------------------------------------------------------------------------------------
@@ -189,7 +203,7 @@ def total_weight(n: int, weights: Sequence[float] | None, device: Any, group: An
 
 def reduce_by(prediction: torch.Tensor, views: Views, table: multiview.Averaging, guided: bool, group: Any) -> Any:
     """Return what `reduce_views` does, by a table of weights that are shares of all ranks'."""
-    own = multiview.reduce_by(multiview.KINDS.of("prediction", prediction), prediction, views, table, guided)
+    own = multiview.reduce_by(*multiview.KINDS.read("reduce_views", "prediction", prediction), views, table, guided)
     return tuple(all_reduce(part, group) for part in own) if isinstance(own, tuple) else all_reduce(own, group)
 
 

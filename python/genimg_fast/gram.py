@@ -7,13 +7,14 @@ statistic of L. A. Gatys, A. S. Ecker, M. Bethge, "Texture synthesis using convo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core import backend as check
 from genimg_fast._kinds import Kinds
 
 
@@ -64,7 +65,15 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True)
 class Sums:
-    """Of the differences of Gram matrices: what reductions are made of."""
+    """Of the differences of Gram matrices: what reductions are made of.
+
+    Attributes:
+        squares: Their sum over the batch; for ``"none"``, of each image.
+        absolutes: That of the absolute values.
+        count: How many numbers were summed.
+        channels: C.
+        area: The number of pixels of the picture.
+    """
 
     squares: Any
     absolutes: Any
@@ -83,8 +92,14 @@ REDUCTIONS: dict[str, Callable[[Sums], Any]] = {
 }
 
 
+_REDUCTIONS = (*REDUCTIONS, "none")
+
+
 def _needs_area(area: Any) -> Any:
     raise ValueError(f"gram_loss: reduction 'keras' needs area, the number of pixels of the picture, got {area!r}")
+
+
+NO_SHIFT = (0, 0)
 
 
 def gram_matrix(
@@ -95,7 +110,7 @@ def gram_matrix(
     mask: Any = None,
     mask_normalization: str = "pixels",
     other: Any = None,
-    shift: tuple[int, int] = (0, 0),
+    shift: tuple[int, int] = NO_SHIFT,
     spatial_dims: int = 2,
     channel_axis: int | None = None,
     allow_tf32: bool = False,
@@ -112,6 +127,8 @@ def gram_matrix(
         center: Subtract each channel's mean: the covariance. The means come from the same pass.
         mask: Factors (..., H, W) that multiply all channels (Gatys et al. 2017, guided Gram matrices), broadcast over
             the leading axes; boolean or real, not negative. Means are weighted by their squares. They get no gradient.
+            Masked features (`numpy.ma`) bring a mask of their own: a pixel takes part where it is valid in every
+            channel, and with a mask by its factor there.
         mask_normalization: ``"pixels"``: the number of pixels is H W with a mask too; ``"sum"``: it is the mask's sum.
         other: Features of another layer, of the same H and W: the matrix is (..., C, C of other), "cross-layer".
         shift: Rows and columns by which the second factor is shifted (Berger & Memisevic 2016): channel i at a pixel
@@ -129,20 +146,21 @@ def gram_matrix(
         TypeError: Not floats, or different kinds or dtypes.
         ValueError: Shapes that do not fit, or an unknown option; no pixels at all.
     """
-    if mask is None and other is None and shift == (0, 0) and not center and KINDS.tensors is not None:
+    function = "gram_matrix"
+    if mask is None and other is None and shift is NO_SHIFT and center is False and KINDS.tensors is not None:
         plain = channel_axis is None and spatial_dims == 2 and mask_normalization == "pixels"
-        gram = KINDS.tensors.plain(features, NORMALIZATIONS.get(normalization), allow_tf32) if plain else None
-        if gram is not None:
-            return gram
-    maps = _maps(features, normalization, center, spatial_dims, channel_axis, allow_tf32)
+        # Only words are looked up, and only what is True or False goes on to the kernels; all else is checked below.
+        if plain and type(normalization) is str and (allow_tf32 is False or allow_tf32 is True):
+            gram = KINDS.tensors.plain(features, NORMALIZATIONS.get(normalization), allow_tf32)
+            if gram is not None:
+                return gram
+    maps = _maps(function, features, normalization, center, spatial_dims, channel_axis, allow_tf32)
     if other is not None:
         maps.pair(other, spatial_dims, channel_axis)
-    if shift != (0, 0):
+    if shift is not NO_SHIFT:
         maps.shift(shift, mask)
-    if mask is not None:
+    if mask is not None or mask_normalization != "pixels" or maps.valid is not None:
         maps.mask(mask, mask_normalization)
-    elif mask_normalization not in MASK_NORMALIZATIONS:
-        _refuse("mask_normalization", mask_normalization, MASK_NORMALIZATIONS)
     gram = maps.product()
     if maps.definition.identity:
         gram = gram + maps.definition.identity * maps.kind.eye(gram)
@@ -155,7 +173,7 @@ def gram_loss(
     *,
     normalization: str = "hw",
     reduction: str = "mean",
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | Mapping[Any, float] | None = None,
     relu: bool = False,
     mask: Any = None,
     mask_normalization: str = "pixels",
@@ -166,58 +184,104 @@ def gram_loss(
     """Return how far Gram matrices are from their targets: of one layer, or the weighted sum over several.
 
     The difference D = G - target is formed once, with the sums that the loss is made of, and the gradient by the
-    features is one product with it, ``dF = 4 D F`` for ``"sum"`` and ``"none"``.
+    features is one product with it, ``dF = 4 D F`` for ``"sum"`` and ``normalization="none"``.
 
     Args:
-        features: As for `gram_matrix`, or a list of layers.
+        features: As for `gram_matrix`, or a list or dict of layers, such as the networks of `genimg_fast.features`
+            return.
         target_gram: A matrix as `gram_matrix` returns it, (..., C, C) or one (C, C) for all of a batch, or a list of
-            them, one for each layer. It gets no gradient.
+            them, one for each layer, or a dict with the keys of the features. It gets no gradient: one that requires a
+            gradient is refused; detach it.
         normalization: As for `gram_matrix`.
         reduction: ``"mean"``: the mean of the squared differences, over batch and matrix (``mse_loss``); ``"sum"``;
             ``"gatys-deeptextures"``: their sum over 4 C^2; ``"gatys-pytorch"``: their mean times 1e3 / C^2;
             ``"keras"``: their sum over 4 * 9 * area^2; ``"crowsonkb"``: the sum of squares over the sum of absolute
-            values.
-        weights: One for each layer; None: 1.
+            values; ``"none"``: a loss for each image, the mean over its matrix, so that their mean is that of
+            ``"mean"``.
+        weights: One for each layer, in their order or, of a dict of layers, by name; None: 1.
         relu: The features come out of a ReLU: where they are 0 their gradient is set to 0, as the ReLU would.
         mask, mask_normalization, center, allow_tf32: As for `gram_matrix`.
         area: The number of pixels of the picture, for ``"keras"``.
 
     Returns:
-        A scalar: float64 for float64 features, float32 for all other dtypes.
+        A scalar, or for ``reduction="none"`` the losses (...) of the features' leading axes: float64 for float64
+        features, float32 for all other dtypes.
 
     Raises:
-        TypeError, ValueError: As `gram_matrix`; targets of another shape; different numbers of layers.
+        TypeError, ValueError: As `gram_matrix`; targets that require a gradient or of another shape; different numbers
+            of layers.
     """
-    if reduction not in REDUCTIONS:
-        _refuse("reduction", reduction, REDUCTIONS, "gram_loss")
-    layers = list(features) if isinstance(features, (list, tuple)) else [features]
-    targets = list(target_gram) if isinstance(target_gram, (list, tuple)) else [target_gram]
-    factors = [1.0] * len(layers) if weights is None else [float(w) for w in weights]
-    if not len(layers) == len(targets) == len(factors) or not layers:
-        raise ValueError(
-            f"gram_loss: features, target_gram and weights must be of one length, got {len(layers)}, {len(targets)} "
-            f"and {len(factors)}"
-        )
+    function = "gram_loss"
+    each = check.choice(function, "reduction", reduction, _REDUCTIONS) == "none"
+    reduce = REDUCTIONS["mean" if each else reduction]
+    layers, targets, factors = layers_of(function, features, weights, target_gram=target_gram)
+    rectified = relu is not False and check.flag(function, "relu", relu)
+    if area is not None and check.number(function, "area", area) <= 0:
+        raise ValueError(f"{function}: area must be positive, got {check.shown(area)}")
     total: Any = None
     for layer, target, weight in zip(layers, targets, factors, strict=True):
-        maps = _maps(layer, normalization, center, 2, None, allow_tf32)
-        if relu and maps.center:
-            raise ValueError("gram_loss: relu and centred features cannot be given together")
-        if mask is not None:
+        maps = _maps(function, layer, normalization, center, 2, None, allow_tf32)
+        if rectified and maps.center:
+            raise ValueError(f"{function}: relu and centred features cannot be given together")
+        if mask is not None or mask_normalization != "pixels" or maps.valid is not None:
             maps.mask(mask, mask_normalization)
-        loss = REDUCTIONS[reduction](maps.differences(target, relu, area))
+        loss = reduce(maps.differences(target, rectified, area, each))
         loss = loss if weights is None else weight * loss
+        if total is not None and tuple(total.shape) != tuple(loss.shape):
+            raise ValueError(
+                f"{function}: features must have the same leading axes in all layers for reduction='none', got "
+                f"{tuple(total.shape)} and {tuple(loss.shape)}"
+            )
         total = loss if total is None else total + loss
     return total
+
+
+def layers_of(function: str, features: Any, weights: Any, **others: Any) -> list[list[Any]]:
+    """Return the features' layers, for each other argument its entries for them, and the weights."""
+    if weights is None and (type(features) is np.ndarray or check.is_tensor(features)):
+        layers, found = [features], [list(x) if isinstance(x, (list, tuple)) else [x] for x in others.values()]
+        if all([len(entries) == 1 for entries in found]):
+            return [layers, *found, [1.0]]
+    if isinstance(features, Mapping):
+        layers, found = list(features.values()), []
+        for name, value in others.items():
+            if not isinstance(value, Mapping) or set(value) != set(features):
+                got = f"the keys {check.shown(list(value))}" if isinstance(value, Mapping) else type(value).__name__
+                raise ValueError(
+                    f"{function}: {name} must be a dict with the keys of features, {check.shown(list(features))}, got "
+                    f"{got}"
+                )
+            found.append([value[key] for key in features])
+    else:
+        layers = list(features) if isinstance(features, (list, tuple)) else [features]
+        found = [list(value) if isinstance(value, (list, tuple)) else [value] for value in others.values()]
+    factors = _weights(function, features, weights, len(layers))
+    lengths = [len(entries) for entries in (layers, *found, factors)]
+    if len(set(lengths)) > 1 or not layers:
+        names = ["features", *others]
+        raise ValueError(
+            f"{function}: {', '.join(names)} and weights must be of one length, got "
+            f"{', '.join(map(str, lengths[:-1]))} and {lengths[-1]}"
+        )
+    return [layers, *found, factors]
+
+
+def _weights(function: str, features: Any, weights: Any, n: int) -> list[float]:
+    if weights is None:
+        return [1.0] * n
+    if isinstance(weights, Mapping):
+        if not isinstance(features, Mapping) or set(weights) != set(features):
+            wanted = f"the keys of features, {check.shown(list(features))}" if isinstance(features, Mapping) else "none"
+            raise ValueError(f"{function}: weights must have {wanted}, got {check.shown(dict(weights))}")
+        weights = [weights[key] for key in features]
+    if isinstance(weights, (str, bytes)) or not isinstance(weights, Iterable) or getattr(weights, "ndim", 1) != 1:
+        raise TypeError(f"{function}: weights must be several numbers, got {check.shown(weights)}")
+    return [check.number(function, "weights", weight) for weight in weights]
 
 
 # ---- Arguments ------------------------------------------------------------------------------------------------------
 
 MASK_NORMALIZATIONS = ("pixels", "sum")
-
-
-def _refuse(name: str, value: Any, accepted: Any, function: str = "gram_matrix") -> NoReturn:
-    raise ValueError(f"{function}: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
 
 
 class _Maps:
@@ -229,15 +293,20 @@ class _Maps:
         "definition",
         "divisor_of",
         "factors",
+        "function",
         "kind",
         "lead",
         "normalization",
         "scale",
+        "valid",
         "x",
         "y",
     )
 
-    def __init__(self, kind: Any, x: Any, normalization: str, center: bool, allow_tf32: bool) -> None:
+    def __init__(
+        self, function: str, kind: Any, x: Any, valid: Any, normalization: str, center: bool, allow_tf32: bool
+    ) -> None:
+        self.function, self.valid = function, valid
         definition = NORMALIZATIONS[normalization]
         self.kind, self.normalization, self.definition = kind, normalization, definition
         self.center, self.allow_tf32 = center or definition.center, allow_tf32
@@ -257,42 +326,56 @@ class _Maps:
     def _count_pixels(self, pixels: int) -> None:
         divisor = self.definition.divisor(*self.divisor_of, pixels)
         if divisor == 0:
-            raise ValueError(f"gram_matrix: normalization {self.normalization!r} divides by 0 for {pixels} pixel(s)")
+            raise ValueError(
+                f"{self.function}: normalization {self.normalization!r} divides by 0 for {pixels} pixel(s)"
+            )
         self.scale = 1 / divisor
 
     def _take_no(self, name: str) -> None:
         if self.definition.mixes_batch:
-            raise ValueError(f"gram_matrix: normalization {self.normalization!r} takes no mask, other or shift: {name}")
+            raise ValueError(
+                f"{self.function}: normalization {self.normalization!r} takes no mask, other or shift: {name}"
+            )
 
     def pair(self, other: Any, spatial_dims: int, channel_axis: int | None) -> None:
         """Make another layer the second factor."""
         self._take_no("other")
         x, kind = self.x, self.kind
-        if KINDS.of("other", other) is not kind or other.dtype != x.dtype or not kind.same_device(other, x):
+        other, valid = _without_mask(self.function, "other", other)
+        other_kind, other = KINDS.read(self.function, "other", other)
+        if other_kind is not kind or other.dtype != x.dtype or not kind.same_device(other, x):
             raise TypeError(
-                f"gram_matrix: other must be of the kind, dtype and device of features, got {type(other).__name__} of "
-                f"{other.dtype} and {type(x).__name__} of {x.dtype}"
+                f"{self.function}: other must be of the kind, dtype and device of features, got "
+                f"{type(other).__name__} of {other.dtype} and {type(x).__name__} of {x.dtype}"
             )
-        y = _channels_first("other", kind, other, spatial_dims, channel_axis)
+        y = _channels_first(self.function, "other", kind, other, spatial_dims, channel_axis)
         if y.shape[-2:] != x.shape[-2:] or tuple(y.shape[:-3]) != self.lead:
             raise ValueError(
-                f"gram_matrix: other must have the pixels {tuple(x.shape[-2:])} and leading axes {self.lead} of "
+                f"{self.function}: other must have the pixels {tuple(x.shape[-2:])} and leading axes {self.lead} of "
                 f"features, got {tuple(other.shape)}"
             )
         self.y = y.reshape(-1, *y.shape[-3:])
+        if valid is not None:
+            valid = _valid_pixels(self.function, kind, valid, spatial_dims, channel_axis)
+            self.valid = valid if self.valid is None else self.valid & valid
 
     def shift(self, shift: tuple[int, int], mask: Any) -> None:
         """Keep the parts that lie on each other when the second factor is moved back."""
-        rows, columns = (int(s) for s in shift)
+        entries = tuple(shift) if isinstance(shift, Iterable) else ()
+        if len(entries) != 2:
+            raise ValueError(f"{self.function}: shift must be two integers, got {check.shown(shift)}")
+        rows, columns = (check.integer(self.function, "shift", s) for s in entries)
         if rows == columns == 0:
             return
         self._take_no("shift")
-        if mask is not None:
-            raise ValueError("gram_matrix: mask and shift cannot be given together")
+        if mask is not None or self.valid is not None:
+            raise ValueError(f"{self.function}: mask and shift cannot be given together, nor masked arrays and shift")
         x, y = self.x, self.x if self.y is None else self.y
         height, width = x.shape[-2:]
         if abs(rows) >= height or abs(columns) >= width:
-            raise ValueError(f"gram_matrix: shift must be less than the {height}x{width} pixels, got {tuple(shift)}")
+            raise ValueError(
+                f"{self.function}: shift must be less than the {height}x{width} pixels, got {check.shown(entries)}"
+            )
 
         def part(z: Any, rows: int, columns: int) -> Any:
             return z[..., max(rows, 0) : height + min(rows, 0), max(columns, 0) : width + min(columns, 0)]
@@ -301,11 +384,33 @@ class _Maps:
         self._count_pixels(math.prod(self.x.shape[2:]))
 
     def mask(self, mask: Any, normalization: str) -> None:
-        """Weight the pixels."""
+        """Weight the pixels: by a mask, and by 0 where a masked array is not valid in every channel."""
+        check.choice(self.function, "mask_normalization", normalization, MASK_NORMALIZATIONS)
+        if mask is None and self.valid is None:
+            return
         self._take_no("mask")
-        if normalization not in MASK_NORMALIZATIONS:
-            _refuse("mask_normalization", normalization, MASK_NORMALIZATIONS)
+        pixels = self.x.shape[-2:]
+        factors = self.valid_factors() if mask is None else self.read_factors(mask)
+        factors = factors.reshape(-1, *pixels)
+        if normalization == "sum":
+            total = factors.reshape(factors.shape[0], -1).sum(1)[:, None, None]
+            factors = factors / self.definition.divisor(*self.divisor_of, total) ** 0.5
+            self.scale = 1.0
+        self.factors = self.kind.contiguous(factors)
+
+    def read_factors(self, mask: Any) -> Any:
+        """Return the factors of a mask, 0 where a masked array is not valid, that broadcast to the pixels."""
         kind, pixels = self.kind, self.x.shape[-2:]
+        mask_kind, mask = KINDS.of_any(self.function, "mask", mask)
+        if mask_kind is not kind:
+            got = type(mask).__name__
+            raise TypeError(
+                f"{self.function}: mask must be of the kind of features, {type(self.x).__name__}, got {got}"
+            )
+        if not kind.is_real(mask):
+            raise TypeError(f"{self.function}: mask must be of a boolean or real dtype, got {mask.dtype}")
+        if kind.loses_gradient(mask):
+            raise ValueError(f"{self.function}: mask must not require a gradient, which it does not get: detach it")
         factors = kind.factors(mask, self.x)
         if tuple(factors.shape) != tuple(pixels):  # one for all would be repeated for nothing
             shape = (*self.lead, *pixels)
@@ -313,14 +418,12 @@ class _Maps:
                 factors = kind.broadcast_to(factors, shape)
             except (ValueError, RuntimeError):
                 raise ValueError(
-                    f"gram_matrix: mask must broadcast to {shape}, got the shape {tuple(mask.shape)}"
+                    f"{self.function}: mask must broadcast to {shape}, got the shape {tuple(mask.shape)}"
                 ) from None
-        factors = factors.reshape(-1, *pixels)
-        if normalization == "sum":
-            total = factors.reshape(factors.shape[0], -1).sum(1)[:, None, None]
-            factors = factors / self.definition.divisor(*self.divisor_of, total) ** 0.5
-            self.scale = 1.0
-        self.factors = kind.contiguous(factors)
+        return factors if self.valid is None else factors * self.valid_factors()
+
+    def valid_factors(self) -> Any:
+        return self.kind.factors(self.valid, self.x)
 
     def shape(self, gram: Any) -> tuple[int, ...]:
         return (*self.lead, *gram.shape[1:])
@@ -333,51 +436,98 @@ class _Maps:
         """Return the centred Gram matrices (B, C, C) and the means (B, C), from one pass."""
         return self.kind.moments(self.x, self.factors, self.scale, self.allow_tf32)
 
-    def differences(self, target: Any, rectified: bool, area: int | None) -> Sums:
-        """Return the sums over the differences of the Gram matrices from their targets."""
+    def differences(self, target: Any, rectified: bool, area: int | None, each: bool = False) -> Sums:
+        """Return the sums over the differences of the Gram matrices from their targets; ``each``: of each image."""
         channels = self.x.shape[1]
-        wanted = (*self.lead, channels, channels)
-        if tuple(target.shape) not in (wanted, (channels, channels)):
-            raise ValueError(
-                f"gram_loss: target_gram must be {wanted} or {(channels, channels)} for these features, got "
-                f"{tuple(target.shape)}"
-            )
-        target = self.kind.target(target, self.x)
+        target = self._target(target, channels)
         if self.definition.identity:
             target = target - self.definition.identity * self.kind.eye(target)
         squares, absolutes = self.kind.differences(
             self.x, target, self.factors, self.center, rectified, self.scale, self.allow_tf32
         )
+        if each:
+            squares, absolutes = (z.reshape(self.lead) for z in (squares, absolutes))
+            return Sums(squares, absolutes, channels**2, self.divisor_of[1], area)
         count = len(self.x) * channels**2
         return Sums(squares.sum(), absolutes.sum(), count, self.divisor_of[1], area)
 
+    def _target(self, target: Any, channels: int) -> Any:
+        kind, target = KINDS.of_any(self.function, "target_gram", target)
+        if kind is not self.kind or not kind.same_device(target, self.x):
+            raise TypeError(
+                f"{self.function}: target_gram must be of the kind and device of features, got {check.shown(target)} "
+                f"for {check.shown(self.x)}"
+            )
+        if not kind.is_real(target):
+            raise TypeError(f"{self.function}: target_gram must be of a real dtype, got {target.dtype}")
+        wanted = (*self.lead, channels, channels)
+        if tuple(target.shape) not in (wanted, (channels, channels)):
+            raise ValueError(
+                f"{self.function}: target_gram must be {wanted} or {(channels, channels)} for these features, got "
+                f"{tuple(target.shape)}"
+            )
+        if kind.loses_gradient(target):
+            raise ValueError(
+                f"{self.function}: target_gram must not require a gradient, which it does not get: give "
+                "target_gram.detach()"
+            )
+        return kind.target(target, self.x)
+
 
 def _maps(
-    features: Any, normalization: str, center: bool, spatial_dims: int, channel_axis: int | None, allow_tf32: bool
+    function: str,
+    features: Any,
+    normalization: str,
+    center: bool,
+    spatial_dims: int,
+    channel_axis: int | None,
+    allow_tf32: bool,
 ) -> _Maps:
-    kind = KINDS.of("features", features)
-    if normalization not in NORMALIZATIONS:
-        _refuse("normalization", normalization, NORMALIZATIONS)
-    x = _channels_first("features", kind, features, spatial_dims, channel_axis)
-    return _Maps(kind, x, normalization, center, allow_tf32)
+    valid = None
+    if not (type(features) is np.ndarray or check.is_tensor(features)):
+        features, valid = _without_mask(function, "features", features)
+    kind, x = KINDS.read(function, "features", features)
+    if type(normalization) is not str or normalization not in NORMALIZATIONS:
+        normalization = check.choice(function, "normalization", normalization, NORMALIZATIONS)
+    if center is not False or allow_tf32 is not False:
+        center, allow_tf32 = check.flag(function, "center", center), check.flag(function, "allow_tf32", allow_tf32)
+    x = _channels_first(function, "features", kind, x, spatial_dims, channel_axis)
+    if valid is not None:
+        valid = _valid_pixels(function, kind, valid, spatial_dims, channel_axis)
+    return _Maps(function, kind, x, valid, normalization, center, allow_tf32)
 
 
-def _channels_first(name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
+def _without_mask(function: str, name: str, x: Any) -> tuple[Any, Any]:
+    """Return an argument as a plain array or tensor, and where a masked array is valid."""
+    return (x, None) if check.is_tensor(x) else check.unmasked(function, name, x)
+
+
+def _valid_pixels(function: str, kind: Any, valid: Any, spatial_dims: int, channel_axis: int | None) -> Any:
+    """Return the pixels (..., H, W) that are valid in every channel."""
+    return _channels_first(function, "features", kind, valid, spatial_dims, channel_axis).all(-3)
+
+
+def _channels_first(function: str, name: str, kind: Any, x: Any, spatial_dims: int, channel_axis: int | None) -> Any:
     """Return features as (..., C, H, W)."""
-    if spatial_dims not in (1, 2):
-        raise ValueError(f"gram_matrix: spatial_dims must be 1 or 2, got {spatial_dims!r}")
+    if type(spatial_dims) is not int or spatial_dims not in (1, 2):
+        spatial_dims = check.integer(function, "spatial_dims", spatial_dims)
+        if spatial_dims not in (1, 2):
+            raise ValueError(f"{function}: spatial_dims must be 1 or 2, got {check.shown(spatial_dims)}")
     ndim = x.ndim
     pixel_axes = 1 if ndim == 2 else spatial_dims
     if ndim < 1 + pixel_axes:
-        raise ValueError(f"gram_matrix: {name} must be (..., C, H, W) or (C, P), got the shape {tuple(x.shape)}")
+        raise ValueError(f"{function}: {name} must be (..., C, H, W) or (C, P), got the shape {tuple(x.shape)}")
     if channel_axis is not None:
+        channel_axis = check.integer(function, "channel_axis", channel_axis)
         if not -ndim <= channel_axis < ndim:
-            raise ValueError(f"gram_matrix: channel_axis must be an axis of {tuple(x.shape)}, got {channel_axis}")
+            raise ValueError(
+                f"{function}: channel_axis must be an axis of {tuple(x.shape)}, got {check.shown(channel_axis)}"
+            )
         x = kind.moveaxis(x, channel_axis, ndim - 1 - pixel_axes)
     if pixel_axes == 1:
         x = x[..., None, :]
     if 0 in x.shape[-3:]:
-        raise ValueError(f"gram_matrix: {name} must have channels and pixels, got the shape {tuple(x.shape)}")
+        raise ValueError(f"{function}: {name} must have channels and pixels, got the shape {tuple(x.shape)}")
     return x
 
 
@@ -396,6 +546,14 @@ class _Arrays:
         return x.dtype.kind == "f"
 
     @staticmethod
+    def is_real(x: np.ndarray) -> bool:
+        return x.dtype.kind in "fiub"
+
+    @staticmethod
+    def loses_gradient(x: np.ndarray) -> bool:
+        return False
+
+    @staticmethod
     def same_device(x: np.ndarray, y: np.ndarray) -> bool:
         return True
 
@@ -410,7 +568,7 @@ class _Arrays:
     @staticmethod
     def target(target: Any, x: np.ndarray) -> np.ndarray:
         flat = np.asarray(target, np.float64 if x.dtype.itemsize > 4 else np.float32)
-        return np.ascontiguousarray(flat.reshape(-1, *flat.shape[-2:]))
+        return np.require(flat.reshape(-1, *flat.shape[-2:]), requirements=["C", "A"])
 
     @staticmethod
     def product(
@@ -436,9 +594,16 @@ class _Arrays:
 
 
 def _readable(x: np.ndarray) -> np.ndarray:
-    """Return x in a dtype of the kernels, in the machine's byte order."""
-    dtype = x.dtype.newbyteorder("=") if x.dtype.itemsize in (2, 4, 8) else np.dtype(np.float64)
-    return x.astype(dtype, copy=False)
+    """Return x in a dtype of the kernels; longer floats are rounded to float64."""
+    if x.dtype.itemsize <= 8 and (x.flags.c_contiguous or _has_whole_strides(x)):
+        return x
+    return x.astype(np.float64 if x.dtype.itemsize > 8 else x.dtype)
+
+
+def _has_whole_strides(x: np.ndarray) -> bool:
+    """Tell whether values lie a number of values apart, as the fields of a record need not."""
+    size = x.dtype.itemsize
+    return not any([stride % size for stride in x.strides])
 
 
 KINDS = Kinds("gram_matrix", _Arrays, "genimg_fast._gram_torch")

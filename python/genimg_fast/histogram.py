@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core import backend as check
 
 __all__ = ["HistogramReference", "match_histograms", "sliced_wasserstein_loss"]
 
@@ -26,9 +26,11 @@ SourceGradient = Literal["none", "straight-through"]
 X = TypeVar("X")  # an array, a tensor, or a list, tuple or dict of them
 
 _METHODS = {"value": 0, "rank": 1}  # histogram::Method
+_NO_GRADIENT: SourceGradient = "none"
 _SOURCE_GRADIENTS = ("none", "straight-through")
 _MAX_POOL = 2**31  # histogram::kMaxPool
 # What the kernels compute in; results are converted back, integers rounded.
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _WORKING = {
     **dict.fromkeys(("float16", "bfloat16", "float32", "int8", "int16"), "float32"),
     **dict.fromkeys(("float64", "int32", "int64", "uint32", "uint64"), "float64"),
@@ -71,19 +73,22 @@ def match_histograms(
             axes broadcast against the image's.
         channel_axis: Pool all axes but this one, and match along it one by one (scikit-image's meaning).
         method: ``"value"`` or ``"rank"``.
-        mask: Booleans that broadcast to the image's shape: True where a pixel takes part.
+        mask: Booleans that broadcast to the image's shape: True where a pixel takes part. Masked arrays (`numpy.ma`)
+            bring masks of their own: a pixel takes part where it is valid in both.
         reference_mask: The same for the reference.
         batch_axes: Match along these axes one by one, and pool all others. Without it and ``channel_axis`` an array
             pools all its axes, as in scikit-image; a tensor, and each entry of a list or dict, pools its last two.
         source_gradient: The gradient to a tensor ``image``: ``"none"``, or ``"straight-through"``, that of the
             identity. The reference always gets its true gradient; under ``"value"`` the last pixel in raster order
             stands for all reference pixels of its value.
-        out: Where the result goes: like ``image``, which may itself be given. Not together with a gradient.
+        out: Where the result goes: like ``image``, which may itself be given. It may overlap any argument. Not together
+            with a gradient.
 
     Returns:
-        The kind, shape and dtype of ``image`` (batch axes broadcast). Integers are rounded half to even and clipped.
-        uint8, uint16, float32 and float64 have kernels; float16, bfloat16, int8 and int16 are computed in float32,
-        wider integers in float64 (exact up to 2**53).
+        The kind, shape and dtype of ``image`` (batch axes broadcast); of a masked array a masked array with the same
+        mask, of other subclasses of ``numpy.ndarray`` a plain array, in the machine's byte order. Integers are
+        rounded half to even and clipped. uint8, uint16, float32 and float64 have kernels; float16, bfloat16, int8 and
+        int16 are computed in float32, wider integers in float64 (exact up to 2**53).
 
     Raises:
         TypeError: Bool or complex values, or image and reference of different kinds.
@@ -95,7 +100,8 @@ def match_histograms(
         and reference_mask is None
         and batch_axes is None
         and out is None
-        and source_gradient == "none"
+        and source_gradient is _NO_GRADIENT
+        and type(method) is str
         and method in _METHODS
     ):
         # The common case first: it costs little more than the call of the kernel.
@@ -103,23 +109,32 @@ def match_histograms(
         result = None if plain is None else plain(image, reference, _METHODS[method])
         if result is not None:
             return result
-    _check_option("method", method, _METHODS)
-    _check_option("source_gradient", source_gradient, _SOURCE_GRADIENTS)
-    straight = source_gradient == "straight-through"
+    function = "match_histograms"
+    number, straight = _options(function, method, source_gradient)
     if isinstance(reference, HistogramReference):
         if channel_axis is not None or batch_axes is not None or reference_mask is not None:
             raise ValueError(
                 "match_histograms: channel_axis, batch_axes and reference_mask are given to HistogramReference, "
                 "not together with one"
             )
-        return reference.match(image, method=method, mask=mask, source_gradient=source_gradient, out=out)
+        return reference._match(function, image, number, mask, straight, out)
     images, rebuild = _entries(image)
-    axes = _Axes(channel_axis, batch_axes, is_list=rebuild is not None)
-    sources = _pools(images, _like("mask", mask, image), axes, "image")
-    references = _pools(
-        _like("reference", reference, image), _like("reference_mask", reference_mask, image), axes, "reference"
+    axes = _axes(function, channel_axis, batch_axes, is_list=rebuild is not None)
+    references, masks, reference_masks, outs = (
+        _like(function, name, x, image)
+        for name, x in (
+            ("reference", reference),
+            ("mask", mask),
+            ("reference_mask", reference_mask),
+            ("out", out),
+        )
     )
-    results = _match(sources, references, _METHODS[method], straight, _like("out", out, image))
+    if out is not None:
+        images, references, masks, reference_masks = _apart(function, outs, images, references, masks, reference_masks)
+    sources = _pools(function, "image", images, "mask", masks, axes)
+    targets = _pools(function, "reference", references, "reference_mask", reference_masks, axes)
+    results = _match(function, sources, targets, number, straight, outs)
+    results = _masked_again(images, results, outs)
     return results[0] if rebuild is None else rebuild(results)
 
 
@@ -147,10 +162,12 @@ class HistogramReference:
         batch_axes: Sequence[int] | None = None,
         mask: Any = None,
     ) -> None:
+        function = "HistogramReference"
         entries, rebuild = _entries(reference)
-        self._axes = _Axes(channel_axis, batch_axes, is_list=rebuild is not None)
+        self._axes = _axes(function, channel_axis, batch_axes, is_list=rebuild is not None)
         self._keys = list(reference) if isinstance(reference, Mapping) else None
-        pools = _pools(entries, _like("mask", mask, reference), self._axes, "reference")
+        masks = _like(function, "mask", mask, reference)
+        pools = _pools(function, "reference", entries, "mask", masks, self._axes)
         self._sorted = [pool.sorted() for pool in pools]
 
     def match(
@@ -163,27 +180,32 @@ class HistogramReference:
         out: X | None = None,
     ) -> X:
         """Give an image this histogram; arguments, result and errors as for `match_histograms`."""
-        _check_option("method", method, _METHODS)
-        _check_option("source_gradient", source_gradient, _SOURCE_GRADIENTS)
+        function = "HistogramReference.match"
+        number, straight = _options(function, method, source_gradient)
+        return self._match(function, image, number, mask, straight, out)
+
+    def _match(self, function: str, image: Any, method: int, mask: Any, straight: bool, out: Any) -> Any:
         images, rebuild = _entries(image)
-        if mask is None and source_gradient == "none":
-            results = self._match_plain(image, images, _METHODS[method], out)
+        if mask is None and not straight:
+            results = self._match_plain(function, image, images, method, out)
             if results is not None:
                 return results[0] if rebuild is None else rebuild(results)
         if (rebuild is not None) != self._axes.is_list or len(images) != len(self._sorted):
-            raise ValueError(
-                f"match_histograms: image must have the structure of the reference, got {_describe(image)}"
-            )
+            raise ValueError(f"{function}: image must have the structure of the reference, got {_describe(image)}")
         if self._keys is not None and not (isinstance(image, Mapping) and self._keys == list(image)):
             raise ValueError(
-                f"match_histograms: image must have the keys of the reference, {self._keys}, got {_describe(image)}"
+                f"{function}: image must have the keys of the reference, {check.shown(self._keys)}, got "
+                f"{_describe(image)}"
             )
-        sources = _pools(images, _like("mask", mask, image), self._axes, "image")
-        straight = source_gradient == "straight-through"
-        results = _match(sources, self._sorted, _METHODS[method], straight, _like("out", out, image))
+        masks, outs = (_like(function, name, x, image) for name, x in (("mask", mask), ("out", out)))
+        if out is not None:
+            images, masks = _apart(function, outs, images, masks)
+        sources = _pools(function, "image", images, "mask", masks, self._axes)
+        results = _match(function, sources, self._sorted, method, straight, outs)
+        results = _masked_again(images, results, outs)
         return results[0] if rebuild is None else rebuild(results)
 
-    def _match_plain(self, image: Any, images: list[Any], method: int, out: Any) -> list[Any] | None:
+    def _match_plain(self, function: str, image: Any, images: list[Any], method: int, out: Any) -> list[Any] | None:
         """Match without any conversion, or return None: a call on many small bands should cost the kernel's time."""
         is_list = isinstance(image, (list, tuple, Mapping))
         if (
@@ -195,7 +217,7 @@ class HistogramReference:
             return None
         backend = self._sorted[0].backend
         pools_all = backend is _Arrays and not is_list
-        outs = None if out is None else _like("out", out, image)
+        outs = None if out is None else _like(function, "out", out, image)
         for i, (x, pool) in enumerate(zip(images, self._sorted, strict=True)):
             if not (pool.is_sorted and backend.is_plain(x, pool.values)):
                 return None
@@ -204,6 +226,8 @@ class HistogramReference:
                 return None
             if outs is not None and not (backend.is_plain(outs[i], pool.values) and outs[i].shape == x.shape):
                 return None
+        if outs is not None and not backend.is_apart(images, outs):
+            return None
         # A pool of the reference is one axis, one of the image two: a second axis of one value makes them alike.
         sorted_values = [pool.values if pools_all else pool.values[..., None] for pool in self._sorted]
         nothing = [None] * len(images)
@@ -217,8 +241,7 @@ class HistogramReference:
         Raises:
             ValueError: ``size`` is below 1.
         """
-        if size < 1:
-            raise ValueError(f"HistogramReference.resample: size must be at least 1, got {size}")
+        size = check.integer("HistogramReference.resample", "size", size, 1, _MAX_POOL)
         resampled = HistogramReference.__new__(HistogramReference)
         resampled._axes, resampled._keys = self._axes, self._keys
         resampled._sorted = [pool.resampled(size) for pool in self._sorted]
@@ -251,26 +274,33 @@ def sliced_wasserstein_loss(
         ValueError: Different numbers of channels, fewer than 3 axes, ``n_projections`` or ``p`` below 1, or both a seed
             and a generator.
     """
-    for name, features in (("x", x), ("y", y)):
-        backend = _backend(name, features, "sliced_wasserstein_loss")
-        if "float" not in backend.dtype_name(features):
-            raise TypeError(f"sliced_wasserstein_loss: {name} must be floats, got {backend.dtype_name(features)}")
-        if features.ndim < 3 or math.prod(features.shape) == 0:
-            raise ValueError(
-                f"sliced_wasserstein_loss: {name} must be (..., C, H, W), got the shape {tuple(features.shape)}"
-            )
-    if backend is not _backend("x", x):
-        raise TypeError(f"sliced_wasserstein_loss: x and y must be of one kind, got {_describe(x)} and {_describe(y)}")
+    function = "sliced_wasserstein_loss"
+    backend, x = _features(function, "x", x)
+    other, y = _features(function, "y", y)
+    if backend is not other or not backend.same_place(x, y):
+        raise TypeError(f"{function}: x and y must be of one kind and on one device, got {_place(x)} and {_place(y)}")
     if x.shape[-3] != y.shape[-3]:
+        raise ValueError(f"{function}: x and y must have the same channels, got {x.shape[-3]} and {y.shape[-3]}")
+    try:
+        if x.shape[:-3] != y.shape[:-3]:
+            np.broadcast_shapes(tuple(x.shape[:-3]), tuple(y.shape[:-3]))
+    except ValueError:
         raise ValueError(
-            f"sliced_wasserstein_loss: x and y must have the same channels, got {x.shape[-3]} and {y.shape[-3]}"
-        )
-    if n_projections < 1 or p < 1:
-        raise ValueError(
-            f"sliced_wasserstein_loss: n_projections and p must be at least 1, got {n_projections} and {p}"
-        )
+            f"{function}: the leading axes of x and y must broadcast, got {tuple(x.shape[:-3])} and "
+            f"{tuple(y.shape[:-3])}"
+        ) from None
+    n_projections = check.integer(function, "n_projections", n_projections, 1, _MAX_POOL)
+    p = check.number(function, "p", p)
+    if p < 1:
+        raise ValueError(f"{function}: p must be at least 1, got {p:g}")
     if seed is not None and generator is not None:
-        raise ValueError("sliced_wasserstein_loss: give seed or generator, not both")
+        raise ValueError(f"{function}: give seed or generator, not both")
+    if seed is not None:
+        seed = check.integer(function, "seed", seed, backend.LEAST_SEED, 2**64 - 1)
+    if generator is not None and not isinstance(generator, backend.generators()):
+        names = " or a ".join(f"{kind.__module__}.{kind.__name__}" for kind in backend.generators())
+        raise TypeError(f"{function}: generator must be a {names} for this kind of x, got {check.shown(generator)}")
+    x, y = backend.promoted(x, y)
     channels, ndim = x.shape[-3], max(x.ndim, y.ndim)
     directions = backend.directions(1 if channels == 1 else n_projections, channels, x, seed, generator)
     projected, target = (
@@ -302,11 +332,12 @@ class _Arrays:
 
     @staticmethod
     def contiguous(x: np.ndarray, dtype: str) -> np.ndarray:
-        return np.require(x, np.dtype(dtype), "C")
+        x = np.ascontiguousarray(x, dtype) if x.ndim else np.asarray(x, dtype)  # the former would add an axis
+        return x if x.flags.aligned else x.copy()
 
     @staticmethod
     def is_contiguous(x: np.ndarray) -> bool:
-        return x.flags.c_contiguous and x.dtype.isnative and x.flags.writeable
+        return x.flags.carray and x.dtype.isnative
 
     @staticmethod
     def rounded(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -353,11 +384,32 @@ class _Arrays:
         return (
             type(x) is np.ndarray
             and x.dtype is sorted_values.dtype
-            and x.flags.c_contiguous
-            and x.flags.writeable
+            and x.flags.carray
             and x.ndim >= 2
             and x.size <= _MAX_POOL
         )
+
+    @staticmethod
+    def is_apart(images: list[np.ndarray], outs: list[np.ndarray]) -> bool:
+        """Tell whether no output shares memory with another or with an image, but its own where that is itself."""
+        if len(outs) == 1:
+            return outs[0] is images[0] or (outs[0].base is None and images[0].base is None)
+        if all(out is image for image, out in zip(images, outs, strict=True)):
+            return not any(np.may_share_memory(out, other) for i, out in enumerate(outs) for other in outs[:i])
+        # Arrays that own their memory are apart if they are not the same.
+        everything = [*outs, *(image for image, out in zip(images, outs, strict=True) if image is not out)]
+        return all(x.base is None for x in everything) and len({id(x) for x in everything}) == len(everything)
+
+    LEAST_SEED = 0
+
+    @staticmethod
+    def generators() -> tuple[type, ...]:
+        return np.random.Generator, np.random.RandomState
+
+    @staticmethod
+    def promoted(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        dtype = np.result_type(x, y)
+        return x.astype(dtype, copy=False), y.astype(dtype, copy=False)
 
     @staticmethod
     def sort(x: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -374,13 +426,16 @@ class _Arrays:
         return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(like.dtype)
 
 
+_READABLE = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED: one look in place of four
+
+
 def _match_plain_arrays(image: np.ndarray, reference: Any, method: int) -> np.ndarray | None:
     if (
         type(reference) is np.ndarray
-        and image.dtype is reference.dtype
-        and image.dtype.char in "fdBH"
-        and image.flags.c_contiguous
-        and reference.flags.c_contiguous
+        and (dtype := image.dtype) is reference.dtype
+        and dtype.isnative
+        and dtype.char in "fdBH"
+        and image.flags.num & reference.flags.num & _READABLE == _READABLE
         and 0 < reference.size <= _MAX_POOL
         and image.size <= _MAX_POOL
     ):
@@ -399,25 +454,38 @@ def _tensors() -> Any:
     return _histogram_torch.Tensors
 
 
-def _backend(name: str, x: Any, function: str = "match_histograms") -> Any:
-    if isinstance(x, np.ndarray):
-        return _Arrays
-    if "torch" in sys.modules and isinstance(x, sys.modules["torch"].Tensor):
-        return _tensors()
-    raise TypeError(f"{function}: {name} must be a numpy.ndarray or a torch.Tensor, got {_describe(x)}")
+def _backend(x: Any) -> Any:
+    return _Arrays if isinstance(x, np.ndarray) else _tensors()
 
 
 # ---- Arguments ------------------------------------------------------------------------------------------------------
 
 
-def _check_option(name: str, value: Any, accepted: Any) -> None:
-    if value not in accepted:
-        raise ValueError(f"match_histograms: {name} must be one of {', '.join(map(repr, accepted))}, got {value!r}")
+def _options(function: str, method: Any, source_gradient: Any) -> tuple[int, bool]:
+    """Return the method's number, and whether the image gets the gradient of the identity."""
+    number = _METHODS[check.choice(function, "method", method, _METHODS)]
+    return number, check.choice(function, "source_gradient", source_gradient, _SOURCE_GRADIENTS) != "none"
+
+
+def _features(function: str, name: str, x: Any) -> tuple[Any, Any]:
+    """Return feature maps (..., C, H, W) of floats and what does their work."""
+    x = check.plain(function, name, x)
+    backend = _backend(x)
+    dtype = backend.dtype_name(x)
+    if dtype not in _FLOATS:
+        raise TypeError(f"{function}: {name} must be floats, got {dtype}; accepted are {', '.join(_FLOATS)}")
+    if x.ndim < 3 or 0 in x.shape:
+        raise ValueError(f"{function}: {name} must be (..., C, H, W), got the shape {tuple(x.shape)}")
+    return backend, x
+
+
+def _place(x: Any) -> str:
+    return "an array" if isinstance(x, np.ndarray) else f"a tensor on {x.device}"
 
 
 def _describe(x: Any) -> str:
     if isinstance(x, Mapping):
-        return f"{type(x).__name__} with the keys {list(x)}"
+        return f"{type(x).__name__} with the keys {check.shown(list(x))}"
     return f"{type(x).__name__} of length {len(x)}" if isinstance(x, (list, tuple)) else type(x).__name__
 
 
@@ -425,13 +493,22 @@ def _entries(x: Any) -> tuple[list[Any], Callable[[list[Any]], Any] | None]:
     """Return the arrays of an argument, and how to put results into its structure (None: it is an array itself)."""
     kind: Any = type(x)
     if isinstance(x, Mapping):
-        return list(x.values()), lambda results: kind(zip(x, results, strict=True))
+        return list(x.values()), functools.partial(_like_mapping, x)
     if isinstance(x, (list, tuple)):
         return list(x), (lambda results: kind(*results)) if hasattr(kind, "_fields") else kind
     return [x], None
 
 
-def _like(name: str, x: Any, image: Any) -> list[Any]:
+def _like_mapping(x: Mapping[Any, Any], results: list[Any]) -> Any:
+    pairs = dict(zip(x, results, strict=True))
+    kind: Any = type(x)
+    try:
+        return kind(pairs)
+    except TypeError:  # such as a defaultdict, which is made of something else
+        return pairs
+
+
+def _like(function: str, name: str, x: Any, image: Any) -> list[Any]:
     """Return the entries of an argument that must have the structure of ``image``, or be None."""
     if x is None:
         return [None] * (len(image) if isinstance(image, (list, tuple, Mapping)) else 1)
@@ -444,8 +521,54 @@ def _like(name: str, x: Any, image: Any) -> list[Any]:
     elif not isinstance(x, (list, tuple, Mapping)):
         return [x]
     raise ValueError(
-        f"match_histograms: {name} must have the structure of the {_describe(image)} it goes with, got {_describe(x)}"
+        f"{function}: {name} must have the structure of the {_describe(image)} it goes with, got {_describe(x)}"
     )
+
+
+def _apart(function: str, outs: list[Any], images: list[Any], *others: list[Any]) -> list[list[Any]]:
+    """Return images and other arguments, copied where they lie under an output that is not the image itself."""
+    places = [check.writable(function, "out", out) for out in outs if out is not None]
+    for i, out in enumerate(places):
+        for other in places[:i]:
+            if type(out) is type(other) and check.overlap(out, other) and _really_overlap(out, other):
+                raise ValueError(f"{function}: out must hold entries that do not overlap each other")
+
+    def apart(x: Any, own: Any) -> Any:
+        for out in places:
+            comparable = isinstance(x, np.ndarray) if isinstance(out, np.ndarray) else check.is_tensor(x)
+            if comparable and check.overlap(x, out) and not (out is own and check.same_memory(x, out)):
+                return x.copy() if isinstance(x, np.ndarray) else x.clone()
+        return x
+
+    images = [apart(x, own) for x, own in zip(images, outs, strict=True)]
+    return [images, *([apart(x, None) for x in entries] for entries in others)]
+
+
+def _really_overlap(x: Any, y: Any) -> bool:
+    """Tell whether two that lie in the same stretch of memory have places in common, as channels of one array do not.
+
+    Tensors are taken for arrays that lie where they lie.
+    """
+    if not isinstance(x, np.ndarray):
+        if not (x.is_cpu and y.is_cpu):
+            return True
+        import torch
+
+        x, y = (z.detach().view(getattr(torch, f"int{8 * z.element_size()}")).numpy() for z in (x, y))
+    try:
+        return np.shares_memory(x, y, max_work=100_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _masked_again(images: list[Any], results: list[Any], outs: list[Any]) -> list[Any]:
+    """Give results of masked arrays their masks."""
+    return [
+        np.ma.array(result, mask=np.broadcast_to(np.ma.getmask(image), result.shape).copy(), copy=False)
+        if out is None and isinstance(image, np.ma.MaskedArray)
+        else result
+        for image, result, out in zip(images, results, outs, strict=True)
+    ]
 
 
 def _integer_range(info: Any) -> tuple[float, float]:
@@ -455,36 +578,41 @@ def _integer_range(info: Any) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class _Axes:
-    """Which axes are batch axes."""
+    """Which axes are batch axes: those of ``axes``, which ``argument`` names; None: all but the last two, or none."""
 
-    channel_axis: int | None
-    batch_axes: Sequence[int] | None
+    argument: str
+    axes: tuple[int, ...] | None
     is_list: bool
-
-    def __post_init__(self) -> None:
-        if self.channel_axis is not None and self.batch_axes is not None:
-            raise ValueError("match_histograms: give channel_axis or batch_axes, not both")
 
     @property
     def explicit(self) -> bool:
-        return self.channel_axis is not None or self.batch_axes is not None
+        return self.axes is not None
 
-    def of(self, x: Any, name: str) -> tuple[int, ...]:
-        if not self.explicit:
+    def of(self, function: str, x: Any, name: str) -> tuple[int, ...]:
+        if self.axes is None:
             pools_all = isinstance(x, np.ndarray) and not self.is_list
             return () if pools_all else tuple(range(max(x.ndim - 2, 0)))
-        argument, axes = (
-            ("channel_axis", [self.channel_axis]) if self.batch_axes is None else ("batch_axes", list(self.batch_axes))
-        )
-        if not all(isinstance(axis, (int, np.integer)) and -x.ndim <= axis < x.ndim for axis in axes):
+        if not all(-x.ndim <= axis < x.ndim for axis in self.axes):
+            got = self.axes[0] if self.argument == "channel_axis" else self.axes
             raise ValueError(
-                f"match_histograms: {argument} must name axes of {name}, which has {x.ndim}, "
-                f"got {getattr(self, argument)}"
+                f"{function}: {self.argument} must name axes of {name}, which has {x.ndim}, got {check.shown(got)}"
             )
-        positive = tuple(axis % x.ndim for axis in axes)
+        positive = tuple(axis % x.ndim for axis in self.axes)
         if len(set(positive)) < len(positive):
-            raise ValueError(f"match_histograms: {argument} names an axis twice: {self.batch_axes}")
+            raise ValueError(f"{function}: {self.argument} names an axis twice: {check.shown(self.axes)}")
         return positive
+
+
+def _axes(function: str, channel_axis: Any, batch_axes: Any, *, is_list: bool) -> _Axes:
+    if channel_axis is not None and batch_axes is not None:
+        raise ValueError(f"{function}: give channel_axis or batch_axes, not both")
+    if channel_axis is not None:
+        return _Axes("channel_axis", (check.integer(function, "channel_axis", channel_axis),), is_list)
+    if batch_axes is None:
+        return _Axes("batch_axes", None, is_list)
+    if isinstance(batch_axes, (str, bytes)) or not isinstance(batch_axes, Iterable):
+        raise TypeError(f"{function}: batch_axes must be several integers, got {check.shown(batch_axes)}")
+    return _Axes("batch_axes", tuple(check.integer(function, "batch_axes", axis) for axis in batch_axes), is_list)
 
 
 # ---- Pools ----------------------------------------------------------------------------------------------------------
@@ -532,7 +660,7 @@ class _Pools:
         """Return the quantiles (r + 1/2) / size: what rank matching gives to a ramp."""
         ramp = self.backend.ramp(size, self.values)
         source = _Pools(self.backend, ramp, None, ramp, tuple(range(ramp.ndim - 1)), (size,))
-        (values,) = _match([source], [self], _METHODS["rank"], False, [None])
+        (values,) = _match("HistogramReference.resample", [source], [self], _METHODS["rank"], False, [None])
         # Where a pool has nothing, the ramp came back.
         values = self.backend.where(self.values[..., :1] == self.values[..., :1], values, self.values[..., :1])
         return _Pools(self.backend, values, None, values, self.axes, (size,), is_sorted=self.is_sorted)
@@ -543,34 +671,23 @@ class _Pools:
         return self.backend.moveaxis(result, tuple(range(len(self.axes))), self.axes) if self.moved else result
 
 
-def _pools(entries: list[Any], masks: list[Any], axes: _Axes, name: str) -> list[_Pools]:
-    return [_pool(x, mask, axes, name) for x, mask in zip(entries, masks, strict=True)]
+def _pools(function: str, name: str, entries: list[Any], mask_name: str, masks: list[Any], axes: _Axes) -> list[_Pools]:
+    return [_pool(function, name, x, mask_name, mask, axes) for x, mask in zip(entries, masks, strict=True)]
 
 
-def _pool(x: Any, mask: Any, axes: _Axes, name: str) -> _Pools:
-    backend = _backend(name, x)
+def _pool(function: str, name: str, x: Any, mask_name: str, mask: Any, axes: _Axes) -> _Pools:
+    x, valid = check.unmasked(function, name, x)
+    backend = _backend(x)
     dtype = backend.dtype_name(x)
     if dtype not in _WORKING:
         hint = "; match the real and the imaginary part" if dtype.startswith("complex") else ""
-        raise TypeError(f"match_histograms: {name} must be real numbers of {', '.join(_WORKING)}, got {dtype}{hint}")
-    batch_axes = axes.of(x, name)
+        raise TypeError(f"{function}: {name} must be real numbers of {', '.join(_WORKING)}, got {dtype}{hint}")
+    batch_axes = axes.of(function, x, name)
     if mask is not None:
-        mask_name = "mask" if name == "image" else "reference_mask"
-        if (
-            _backend(mask_name, mask) is not backend
-            or backend.dtype_name(mask) != "bool"
-            or not backend.same_place(x, mask)
-        ):
-            raise TypeError(
-                f"match_histograms: {mask_name} must be a boolean {type(x).__name__} on the device of {name}"
-            )
-        try:
-            mask = backend.broadcast_to(mask, x.shape)
-        except (ValueError, RuntimeError):
-            raise ValueError(
-                f"match_histograms: {mask_name} must broadcast to the shape {tuple(x.shape)} of {name}, "
-                f"got {tuple(mask.shape)}"
-            ) from None
+        mask = _mask(function, mask_name, mask, x, backend, name)
+        mask = mask if valid is None else mask & valid
+    else:
+        mask = valid
     k = len(batch_axes)
 
     def to_rows(y: Any) -> Any:
@@ -580,26 +697,46 @@ def _pool(x: Any, mask: Any, axes: _Axes, name: str) -> _Pools:
     values = to_rows(x)
     pool_shape = tuple(size for axis, size in enumerate(x.shape) if axis not in batch_axes)
     if values.shape[-1] > _MAX_POOL:
-        raise ValueError(f"match_histograms: a pool of {name} holds at most 2**31 values, got {values.shape[-1]}")
+        raise ValueError(f"{function}: a pool of {name} holds at most 2**31 values, got {values.shape[-1]}")
     if name == "reference" and values.shape[-1] == 0:
-        raise ValueError(f"match_histograms: reference is empty: its shape is {tuple(x.shape)}")
+        raise ValueError(f"{function}: reference is empty: its shape is {tuple(x.shape)}")
     return _Pools(backend, values, None if mask is None else to_rows(mask), x, batch_axes, pool_shape, axes.explicit)
+
+
+def _mask(function: str, name: str, mask: Any, x: Any, backend: Any, of: str) -> Any:
+    """Return a mask, broadcast to the shape of what it masks."""
+    mask = check.plain(function, name, mask)
+    if _backend(mask) is not backend or backend.dtype_name(mask) != "bool" or not backend.same_place(x, mask):
+        raise TypeError(
+            f"{function}: {name} must be a boolean {type(x).__name__} on the device of {of}, got {check.shown(mask)}"
+        )
+    try:
+        return backend.broadcast_to(mask, x.shape)
+    except (ValueError, RuntimeError):
+        raise ValueError(
+            f"{function}: {name} must broadcast to the shape {tuple(x.shape)} of {of}, got {tuple(mask.shape)}"
+        ) from None
 
 
 # ---- Matching -------------------------------------------------------------------------------------------------------
 
 
-def _match(sources: list[_Pools], references: list[_Pools], method: int, straight: bool, outs: list[Any]) -> list[Any]:
+def _match(
+    function: str, sources: list[_Pools], references: list[_Pools], method: int, straight: bool, outs: list[Any]
+) -> list[Any]:
     """Match pools to pools, in one call where they have the same dtypes."""
     if not sources:
         return []
     backend = sources[0].backend
+    if any(pools.backend is not backend for pools in (*sources, *references)):
+        raise TypeError(f"{function}: image and reference must be of one kind, all arrays or all tensors")
     gradient = backend.needs_gradient(sources, references, straight)
-    pairs = [_fit(source, reference, gradient) for source, reference in zip(sources, references, strict=True)]
+    pairs = [_fit(function, source, reference, gradient) for source, reference in zip(sources, references, strict=True)]
     dtypes = [_working_dtypes(*pair) for pair in pairs]
     if len({(*dtype, r.is_sorted) for dtype, (_, r) in zip(dtypes, pairs, strict=True)}) > 1:
         return [
-            _match([s], [r], method, straight, [out])[0] for s, r, out in zip(sources, references, outs, strict=True)
+            _match(function, [s], [r], method, straight, [out])[0]
+            for s, r, out in zip(sources, references, outs, strict=True)
         ]
     image_dtype, reference_dtype = dtypes[0]
     images = [backend.contiguous(s.values, image_dtype) for s, _ in pairs]
@@ -608,10 +745,10 @@ def _match(sources: list[_Pools], references: list[_Pools], method: int, straigh
     target_masks = _contiguous_masks(backend, [r for _, r in pairs])
     if gradient:
         if any(out is not None for out in outs):
-            raise ValueError("match_histograms: out cannot be given where a gradient is needed")
+            raise ValueError(f"{function}: out cannot be given where a gradient is needed")
         results = backend.run_differentiable(images, targets, masks, target_masks, method, straight)
         return [_finish(s, result, None) for (s, _), result in zip(pairs, results, strict=True)]
-    checked = [_check_out(s, out) for (s, _), out in zip(pairs, outs, strict=True)]
+    checked = [_check_out(function, s, out) for (s, _), out in zip(pairs, outs, strict=True)]
     direct = all(checked) and all(_is_direct(s, out, image_dtype) for (s, _), out in zip(pairs, outs, strict=True))
     places = [out.reshape(s.values.shape) for (s, _), out in zip(pairs, outs, strict=True)] if direct else None
     results = backend.run(images, targets, masks, target_masks, method, pairs[0][1].is_sorted, places)
@@ -620,15 +757,18 @@ def _match(sources: list[_Pools], references: list[_Pools], method: int, straigh
     return [_finish(s, result, out) for (s, _), result, out in zip(pairs, results, outs, strict=True)]
 
 
-def _fit(source: _Pools, reference: _Pools, full: bool) -> tuple[_Pools, _Pools]:
+def _fit(function: str, source: _Pools, reference: _Pools, full: bool) -> tuple[_Pools, _Pools]:
     """Broadcast the batch axes; the reference's stay as few as the kernels repeat (row i % rows), unless ``full``."""
-    if source.backend is not reference.backend or not source.backend.same_place(source.values, reference.values):
-        raise TypeError("match_histograms: image and reference must be of one kind (array or tensor) and on one device")
+    if not source.backend.same_place(source.values, reference.values):
+        raise TypeError(
+            f"{function}: image and reference must be on one device, got {_place(source.values)} and "
+            f"{_place(reference.values)}"
+        )
     try:
         batch = np.broadcast_shapes(source.batch, reference.batch)
     except ValueError:
         raise ValueError(
-            "match_histograms: the batch axes of image and reference must broadcast, "
+            f"{function}: the batch axes of image and reference must broadcast, "
             f"got {source.batch} and {reference.batch}"
         ) from None
     own = reference.batch
@@ -651,20 +791,20 @@ def _contiguous_masks(backend: Any, pools: list[_Pools]) -> list[Any]:
     return [None if pool.mask is None else backend.contiguous(pool.mask, "bool") for pool in pools]
 
 
-def _check_out(source: _Pools, out: Any) -> bool:
+def _check_out(function: str, source: _Pools, out: Any) -> bool:
     if out is None:
         return False
     shape = tuple(source.restore(source.values).shape)
     backend, original = source.backend, source.original
     if (
-        _backend("out", out) is not backend
+        _backend(out) is not backend
         or tuple(out.shape) != shape
         or backend.dtype_name(out) != backend.dtype_name(original)
         or not backend.same_place(out, original)
     ):
         raise ValueError(
-            f"match_histograms: out must be like image: of shape {shape} and {backend.dtype_name(original)}, "
-            f"got {tuple(out.shape)} and {backend.dtype_name(out)}"
+            f"{function}: out must be like image: of shape {shape} and {backend.dtype_name(original)}, got "
+            f"{check.shown(out)}"
         )
     return True
 

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core import backend as check
 from genimg_fast._kinds import Kinds
 from genimg_fast.views import Views
 
+MAX_VIEWS = 64  # multiview::kMaxViews
 REDUCTIONS = ("mean", "sum", "alternate")
 Guidance = float | Sequence[float] | None
 
@@ -39,18 +41,26 @@ def apply_views(x: Any, views: Views, *, copies: int = 1, out: Any = None) -> An
         TypeError: Not a float array or tensor.
         ValueError: A shape that is not that of the views; an ``out`` of another shape, dtype or device.
     """
-    kind = KINDS.of("x", x)
+    function = "apply_views"
+    kind, x = KINDS.read(function, "x", x)
+    n = len(views) if type(views) is Views else 0
+    if not 0 < n <= MAX_VIEWS:
+        n = count(function, views)
     pictures = _pictures(x, views)
-    if copies < 1:
-        raise ValueError(f"apply_views: copies must be at least 1, got {copies}")
-    shape = (copies * len(views) * len(pictures), *pictures.shape[1:])
-    out = kind.output("out", out, pictures, shape)
-    result = kind.apply(pictures, views, copies, out)
+    if type(copies) is not int or not 1 <= copies < _MAX_COPIES:
+        copies = check.integer(function, "copies", copies, 1, _MAX_COPIES)
+    shape = (copies * n * len(pictures), *pictures.shape[1:])
+    place = None
+    if out is not None:
+        place = kind.output(function, "out", out, pictures, shape)
+        pictures = kind.apart(pictures, place)
+    result = kind.apply(pictures, views, copies, place)
     if not views.dense:
         return result
     stack = result.reshape(copies, len(views), *pictures.shape)
     parts = {i: views[i].apply(pictures) for i in views.dense}
-    return kind.replace(stack, parts, 1).reshape(shape)
+    result = kind.replace(stack, parts, 1).reshape(shape)
+    return result if place is None else kind.copy_into(place, result)
 
 
 def reduce_views(
@@ -85,24 +95,50 @@ def reduce_views(
         TypeError: Not a float array or tensor.
         ValueError: A shape that does not fit; an unknown reduction; a wrong number of weights.
     """
-    kind = KINDS.of("prediction", prediction)
-    table = averaging(len(views), guidance, weights, reduce, step, views.factorized)
-    return reduce_by(kind, prediction, views, table, guidance is not None, out)
+    function = "reduce_views"
+    kind, prediction = KINDS.read(function, "prediction", prediction)
+    n = count(function, views)
+    table = averaging(n, guidance, weights, reduce, step, views.factorized, function=function)
+    return reduce_by(kind, prediction, views, table, guidance is not None, out, function)
 
 
-def reduce_by(kind: Any, prediction: Any, views: Views, table: Averaging, guided: bool, out: Any = None) -> Any:
+def reduce_by(
+    kind: Any,
+    prediction: Any,
+    views: Views,
+    table: Averaging,
+    guided: bool,
+    out: Any = None,
+    function: str = "reduce_views",
+) -> Any:
     """Return what `reduce_views` does, by a table of guidance and weights."""
-    check_stack(prediction, views, guided)
+    check_stack(prediction, views, guided, function)
+    channels, images = views.shape[0], len(prediction) // (len(views) * (1 + guided))
+    shape, has_variance = (images, *views.shape), prediction.shape[1] > channels
+    if out is not None:
+        out = kind.outputs(function, out, prediction, shape, has_variance)
+        prediction = kind.apart(prediction, *out)
     if views.dense:
         prediction = _turned_back(kind, prediction, views, table, guided)
         guided = False
-    channels, images = views.shape[0], len(prediction) // (len(views) * (1 + guided))
-    outs = kind.outputs(out, prediction, (images, *views.shape), prediction.shape[1] > channels)
-    noise, variance = kind.reduce(kind.contiguous(prediction), views, table, guided, channels, outs)
-    return noise if prediction.shape[1] == channels else (noise, variance)
+    noise, variance = kind.reduce(kind.contiguous(prediction), views, table, guided, channels, out)
+    return (noise, variance) if has_variance else noise
 
 
 # ---- Arguments ------------------------------------------------------------------------------------------------------
+
+
+_MAX_COPIES = 2**31 - 1
+
+
+def count(function: str, views: Any) -> int:
+    """Return how many views there are, as many as kernels take."""
+    if not isinstance(views, Views):
+        raise TypeError(f"{function}: views must be genimg_fast.Views, got {check.shown(views)}")
+    n = len(views)
+    if n > MAX_VIEWS:
+        raise ValueError(f"{function}: views must be at most {MAX_VIEWS}, got {n}")
+    return n
 
 
 def _pictures(x: Any, views: Views) -> Any:
@@ -112,7 +148,7 @@ def _pictures(x: Any, views: Views) -> Any:
     return x if x.ndim == 4 else x[None]
 
 
-def check_stack(prediction: Any, views: Views, guided: bool) -> None:
+def check_stack(prediction: Any, views: Views, guided: bool, function: str = "reduce_views") -> None:
     channels, height, width = views.shape
     images = len(views) * (1 + guided)
     shape = tuple(prediction.shape)
@@ -124,7 +160,7 @@ def check_stack(prediction: Any, views: Views, guided: bool) -> None:
     ):
         return
     raise ValueError(
-        f"reduce_views: prediction must be ({'2 ' if guided else ''}V B, {channels} or {2 * channels}, {height}, "
+        f"{function}: prediction must be ({'2 ' if guided else ''}V B, {channels} or {2 * channels}, {height}, "
         f"{width}) with V = {len(views)}, got {shape}"
     )
 
@@ -140,41 +176,46 @@ def averaging(
     step: int | None,
     factorized: bool,
     total: float | None = None,
+    function: str = "reduce_views",
 ) -> Averaging:
     """Return the guidance, the weights and the weights of the variance of n views.
 
     Args:
         total: The sum of all weights, where others hold views too; None: that of these.
+        function: Name of the function that was called, for errors.
     """
-    if reduce not in REDUCTIONS:
-        raise ValueError(f"reduce_views: reduce must be one of {', '.join(map(repr, REDUCTIONS))}, got {reduce!r}")
+    check.choice(function, "reduce", reduce, REDUCTIONS)
     if reduce == "mean" and factorized:
-        warnings.warn("reduce_views: parts of factorized views are to be summed: reduce='sum'", stacklevel=3)
-    scales = _for_views("guidance", 1.0 if guidance is None else guidance, n)
+        warnings.warn(f"{function}: parts of factorized views are to be summed: reduce='sum'", stacklevel=3)
+    scales = _for_views(function, "guidance", 1.0 if guidance is None else guidance, n)
+    given = view_weights(n, weights, function)
     if reduce == "alternate":
         if step is None:
-            raise ValueError("reduce_views: reduce='alternate' needs step, the number of the step, got None")
-        chosen = tuple(float(i == step % n) for i in range(n))
-        return scales, chosen, chosen
-    given = view_weights(n, weights)
+            raise ValueError(f"{function}: reduce='alternate' needs step, the number of the step, got None")
+        chosen = check.integer(function, "step", step) % n
+        alone = tuple(float(i == chosen) for i in range(n))
+        return scales, alone, alone
+    if step is not None and type(step) is not int:
+        check.integer(function, "step", step)
     total = sum(given) if total is None else total
     if total == 0:
-        raise ValueError(f"reduce_views: weights must have a sum that is not 0, got {weights}")
+        raise ValueError(f"{function}: weights must have a sum that is not 0, got {check.shown(weights)}")
     shares = tuple(w / total for w in given)
     return scales, given if reduce == "sum" else shares, shares
 
 
-def view_weights(n: int, weights: Sequence[float] | None) -> tuple[float, ...]:
-    return _for_views("weights", 1.0 if weights is None else weights, n)
+def view_weights(n: int, weights: Sequence[float] | None, function: str = "reduce_views") -> tuple[float, ...]:
+    return _for_views(function, "weights", 1.0 if weights is None else weights, n)
 
 
-def _for_views(name: str, value: Any, n: int) -> tuple[float, ...]:
-    numbers = (float(value),) * n if isinstance(value, (int, float)) else tuple(float(one) for one in value)
-    if len(numbers) != n:
-        raise ValueError(f"reduce_views: {name} must be a number or one for each of {n} views, got {value}")
-    if not all(math.isfinite(one) for one in numbers):
-        raise ValueError(f"reduce_views: {name} must be finite, got {value}")
-    return numbers
+def _for_views(function: str, name: str, value: Any, n: int) -> tuple[float, ...]:
+    if type(value) is float and math.isfinite(value):
+        return (value,) * n
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") or getattr(value, "ndim", 1) == 0:
+        return (check.number(function, name, value),) * n
+    if len(value) != n or getattr(value, "ndim", 1) != 1:
+        raise ValueError(f"{function}: {name} must be a number or one for each of {n} views, got {check.shown(value)}")
+    return tuple(check.number(function, name, one) for one in value)
 
 
 def _turned_back(kind: Any, prediction: Any, views: Views, table: Averaging, guided: bool) -> Any:
@@ -192,18 +233,53 @@ def _turned_back(kind: Any, prediction: Any, views: Views, table: Averaging, gui
     return m.reshape(-1, *m.shape[2:])
 
 
+def _outputs(kind: Any, function: str, out: Any, like: Any, shape: tuple[int, ...], has_variance: bool) -> Any:
+    """Return where noise and variance go; the latter may be None."""
+    pair = tuple(out) if isinstance(out, (tuple, list)) else (out, None)
+    if len(pair) != 2 or pair[0] is None or has_variance != (pair[1] is not None):
+        raise ValueError(
+            f"{function}: out must be a pair where the prediction has a variance, else one array or tensor, got "
+            f"{check.shown(out)}"
+        )
+    noise = kind.output(function, "out", pair[0], like, shape)
+    variance = None if pair[1] is None else kind.output(function, "out", pair[1], like, shape)
+    if variance is not None and check.overlap(noise, variance):
+        raise ValueError(f"{function}: out must be a pair that does not overlap")
+    return noise, variance
+
+
+def stepped_from(kind: Any, out: Any, x: Any, prediction: Any, noise: Any) -> tuple[Any, Any, Any]:
+    """Return what a step is made of, copied where it lies under the output; x itself may be the output."""
+    if not check.same_memory(x, out):
+        x = kind.apart(x, out)
+    return x, kind.apart(prediction, out), None if noise is None else kind.apart(noise, out)
+
+
 # ---- What arrays and tensors do differently -------------------------------------------------------------------------
 
 
 class _Arrays:
     """NumPy; ``_multiview_torch.Tensors`` has the same functions."""
 
-    contiguous = staticmethod(np.ascontiguousarray)
     concatenate = staticmethod(np.concatenate)
 
     @staticmethod
     def is_float(x: np.ndarray) -> bool:
-        return x.dtype.kind == "f" and x.dtype.itemsize in (2, 4, 8) and x.dtype.isnative
+        return x.dtype.char in "efd"
+
+    @staticmethod
+    def contiguous(x: np.ndarray) -> np.ndarray:
+        return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+
+    @staticmethod
+    def copy_into(out: np.ndarray, x: np.ndarray) -> np.ndarray:
+        np.copyto(out, x)
+        return out
+
+    @staticmethod
+    def apart(x: np.ndarray, *outs: np.ndarray | None) -> np.ndarray:
+        """Return x, or a copy where it lies under an output."""
+        return x.copy() if any(out is not None and check.overlap(x, out) for out in outs) else x
 
     @staticmethod
     def scales(numbers: Sequence[float], x: np.ndarray) -> np.ndarray:
@@ -218,29 +294,24 @@ class _Arrays:
         return stack
 
     @staticmethod
-    def output(name: str, out: np.ndarray | None, like: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        if out is None:
-            return np.empty(shape, like.dtype)
-        if (
-            not isinstance(out, np.ndarray)
-            or out.shape != shape
-            or out.dtype != like.dtype
-            or not out.flags.c_contiguous
-        ):
+    def output(function: str, name: str, out: Any, like: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        check.writable(function, name, out)
+        if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != like.dtype or not out.flags.carray:
             raise ValueError(
-                f"multiview: {name} must be a contiguous array of shape {shape} and dtype {like.dtype}, got "
-                f"{getattr(out, 'shape', type(out).__name__)} and {getattr(out, 'dtype', None)}"
+                f"{function}: {name} must be a contiguous, aligned array of shape {shape} and dtype {like.dtype}, got "
+                f"{tuple(out.shape)} and {out.dtype}"
             )
         return out
 
     @classmethod
-    def outputs(cls, out: Any, like: np.ndarray, shape: tuple[int, ...], has_variance: bool) -> Any:
-        noise, variance = out if isinstance(out, (tuple, list)) else (out, None)
-        return cls.output("out", noise, like, shape), cls.output("out", variance, like, shape) if has_variance else None
+    def outputs(cls, function: str, out: Any, like: np.ndarray, shape: tuple[int, ...], has_variance: bool) -> Any:
+        return _outputs(cls, function, out, like, shape, has_variance)
 
     @classmethod
-    def apply(cls, x: np.ndarray, views: Views, copies: int, out: np.ndarray) -> np.ndarray:
+    def apply(cls, x: np.ndarray, views: Views, copies: int, out: np.ndarray | None) -> np.ndarray:
         plan = views.forward_plan
+        if out is None:
+            out = np.empty((copies * len(plan.rows) * len(x), *x.shape[1:]), x.dtype)
         _numpy.multiview_apply(cls.contiguous(x), plan.rows, plan.tables, copies, out)
         return out
 
@@ -249,6 +320,10 @@ class _Arrays:
         prediction: np.ndarray, views: Views, table: Averaging, guided: bool, channels: int, outs: Any
     ) -> tuple[np.ndarray, Any]:
         plan = views.inverse_plan
+        if outs is None:
+            shape = (len(prediction) // (len(plan.rows) * (1 + guided)), *views.shape)
+            noise = np.empty(shape, prediction.dtype)
+            outs = noise, np.empty(shape, prediction.dtype) if prediction.shape[1] > channels else None
         _numpy.multiview_reduce(prediction, plan.rows, plan.tables, np.array(table), guided, *outs)
         return outs
 
@@ -265,7 +340,12 @@ class _Arrays:
         average: int,
         out: np.ndarray | None,
     ) -> np.ndarray:
-        plan, out = views.inverse_plan, cls.output("out", out, x, x.shape)
+        plan = views.inverse_plan
+        if out is None:
+            out = np.empty(x.shape, x.dtype)
+        else:
+            out = cls.output("MultiViewStep.step", "out", out, x, x.shape)
+            x, prediction, noise = stepped_from(cls, out, x, prediction, noise)
         noise = None if noise is None else cls.contiguous(noise)
         arguments = (plan.rows, plan.tables, np.array(table), guided, np.array(coefficients), average)
         _numpy.multiview_step(cls.contiguous(x), cls.contiguous(prediction), noise, *arguments, out)

@@ -150,8 +150,8 @@ def test_coefficients():
         at_0=torch.zeros(3, 2, 32, 48, device="meta"),
     )
     refused(
-        ValueError,
-        "pyr_coeffs[1] must be on cpu, like the other coefficients",
+        TypeError,
+        "pyr_coeffs[1] must be of the kind of the other coefficients, tensors, got arrays",
         at_1=np.zeros((3, 2, 16, 24), np.float32),
     )
     complex_ = gf.SteerablePyramidFreq((32, 48), 2, 1, is_complex=True)

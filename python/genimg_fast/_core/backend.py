@@ -153,7 +153,7 @@ def integer(function: str, name: str, value: Any, least: int | None = None, most
 def number(function: str, name: str, value: Any) -> float:
     """Return a finite real number, or refuse it by name."""
     try:
-        if isinstance(value, (bool, np.bool_, str, bytes)) or getattr(value, "ndim", 0):
+        if isinstance(value, (bool, np.bool_, str, bytes)) or int(getattr(value, "ndim", 0)):
             raise TypeError
         found = float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -213,11 +213,15 @@ def writable(function: str, name: str, out: Any) -> Any:
         raise not_array_or_tensor(function, name, out)
     elif not out.flags.writeable:
         raise ValueError(f"{function}: {name} must be writeable, got a read-only array")
-    if _overlaps_itself(out):
+    if not _is_contiguous(out) and _overlaps_itself(out):
         raise ValueError(
             f"{function}: {name} must have memory of its own for each value, got {shown(out)} that repeats itself"
         )
     return out
+
+
+def _is_contiguous(x: Any) -> bool:
+    return x.flags.c_contiguous if isinstance(x, np.ndarray) else x.is_contiguous()
 
 
 def _overlaps_itself(x: Any) -> bool:

@@ -15,6 +15,7 @@ from genimg_fast.steerable._freq_map import FreqMap
 
 __all__ = ["concatenate", "einsum", "fft"]
 
+KIND = "arrays"
 REAL = "float16, float32 or float64"
 COMPLEX = "complex64 or complex128"
 
@@ -33,6 +34,11 @@ def join(real: np.ndarray, imaginary: np.ndarray) -> np.ndarray:
 def split(x: np.ndarray) -> np.ndarray:
     """Return real and imaginary parts along a new axis before the last two."""
     return np.stack([x.real, x.imag], -3)
+
+
+def is_plain(x: np.ndarray) -> bool:
+    """Tell whether kernels and transforms can read x as it is."""
+    return x.dtype.isnative and x.flags.aligned
 
 
 def is_real(x: np.ndarray) -> bool:

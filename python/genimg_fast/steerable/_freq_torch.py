@@ -18,6 +18,7 @@ from genimg_fast.steerable._freq_map import FreqMap
 
 __all__ = ["einsum", "fft"]
 
+KIND = "tensors"
 REAL = "float16, bfloat16, float32 or float64"
 COMPLEX = "complex64 or complex128"
 
@@ -54,6 +55,11 @@ def join(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
 def split(x: torch.Tensor) -> torch.Tensor:
     """Return real and imaginary parts along a new axis before the last two."""
     return torch.stack([x.real, x.imag], -3)
+
+
+def is_plain(x: torch.Tensor) -> bool:
+    """Tell whether kernels and transforms can read x as it is."""
+    return x.layout is torch.strided and not x.is_nested and not x.is_meta
 
 
 def is_real(x: torch.Tensor) -> bool:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import operator
-import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -13,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core import backend as check
 from genimg_fast.steerable._freq_map import FreqMap
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ Array = TypeVar("Array", bound="np.ndarray | torch.Tensor")
 Scale = int | Literal["residual_highpass", "residual_lowpass"]
 
 _HIGHPASS: Literal["residual_highpass"] = "residual_highpass"
+_NAME = "SteerablePyramidFreq"
 _LOWPASS: Literal["residual_lowpass"] = "residual_lowpass"
 
 
@@ -44,7 +44,8 @@ class SteerablePyramidFreq:
         is_complex: Bands are complex: the imaginary part is the Hilbert transform of the band along its orientation.
         downsample: Each octave has half the height and width (rounded up) of the one before; if False all have the
             image's, and band ``i`` is multiplied by ``2**i``.
-        tight_frame: Scale the coefficients so that their energy is that of the image.
+        tight_frame: Scale the coefficients so that their energy is that of the image. Not for complex bands of order 0:
+            the Hilbert transform of a filter without a direction does not have its energy at all frequencies.
         masks: "exact" evaluates the filters' formulas. "lut" gives the coefficients of pyrtools 1.1.1 to rounding: it
             interpolates in tables, which limits reconstruction to about 1e-5, and for odd sizes has its grid
             off-centre, with which reconstruction is worse than 1e-3.
@@ -77,15 +78,24 @@ class SteerablePyramidFreq:
         *,
         masks: Literal["exact", "lut"] = "exact",
     ) -> None:
-        self.image_shape = _check_image_shape(image_shape)
+        self.image_shape = check_image_shape(_NAME, image_shape, "two integers, (height, width)", ValueError)
+        if min(self.image_shape) < 2:
+            raise ValueError(
+                f"{_NAME}: image_shape must be at least 2 pixels in both directions, got {self.image_shape}"
+            )
         self.num_scales = _check_height(height, self.image_shape)
-        self.order = _check_integer("order", order, 0, 15)
+        self.order = check.integer(_NAME, "order", order, 0, 15)
         self.twidth = _check_twidth(twidth)
-        if masks not in ("exact", "lut"):
-            raise ValueError(f"masks must be 'exact' or 'lut', got {masks!r}")
-        self.is_complex = bool(is_complex)
-        self.downsample = bool(downsample)
-        self.tight_frame = bool(tight_frame)
+        if not isinstance(masks, str) or masks not in ("exact", "lut"):
+            raise ValueError(f"{_NAME}: masks must be 'exact' or 'lut', got {check.shown(masks)}")
+        self.is_complex = check.flag(_NAME, "is_complex", is_complex)
+        self.downsample = check.flag(_NAME, "downsample", downsample)
+        self.tight_frame = check.flag(_NAME, "tight_frame", tight_frame)
+        if self.tight_frame and self.is_complex and self.order == 0:
+            raise ValueError(
+                f"{_NAME}: tight_frame must be False for complex pyramids of order 0, got True: their one filter has "
+                "no direction, so that its imaginary part cannot hold half of the energy; take order >= 1"
+            )
         self.masks = masks
         self.num_orientations = self.order + 1
         self._keys: tuple[Scale, ...] = (_HIGHPASS, *range(self.num_scales), _LOWPASS)
@@ -147,16 +157,16 @@ class SteerablePyramidFreq:
             TypeError: ``x`` is no array or tensor of floats.
             ValueError: Its last two dimensions are not ``image_shape``, or ``scales`` names no scale of this pyramid.
         """
-        door = _door(x, "x")
+        door, x = _door(_NAME, x, "x")
         if not door.is_real(x):
-            raise TypeError(f"x must hold {door.REAL}, got {x.dtype}")
+            raise TypeError(f"{_NAME}: x must hold {door.REAL}, got {x.dtype}")
         batch = tuple(x.shape[:-2])
         if tuple(x.shape) != (*batch, *self.image_shape):
             height, width = self.image_shape
-            raise ValueError(f"x must have the shape (..., {height}, {width}), got {tuple(x.shape)}")
+            raise ValueError(f"{_NAME}: x must have the shape (..., {height}, {width}), got {tuple(x.shape)}")
         m = self._forward
         if scales is not None:
-            chosen = self._check_scales("scales", scales)
+            chosen = self._check_scales(_NAME, "scales", scales)
             m = m.only([key in chosen for key in self._keys])
         outputs = door.analysis(m, _with_batch(door.working(x, door.is_double(x)), batch, (-1,)))
         result: OrderedDict[Scale, Array] = OrderedDict()
@@ -187,13 +197,14 @@ class SteerablePyramidFreq:
             ValueError: A key is missing, a shape does not fit, coefficients are on different devices, or ``levels`` or
                 ``bands`` names what this pyramid does not have.
         """
-        m = self._selection(levels, bands)
+        function = f"{_NAME}.recon_pyr"
+        m = self._selection(function, levels, bands)
         keys = self._keys_of(m)
-        door, batch = self._check_coefficients(pyr_coeffs, keys)
-        coefficients = [pyr_coeffs[key] for key in keys]
-        dtype = door.real_dtype(coefficients or list(pyr_coeffs.values()))
+        door, batch, checked = self._check_coefficients(function, pyr_coeffs, keys)
+        coefficients = checked if keys else []
+        dtype = door.real_dtype(checked)
         if not coefficients:
-            return door.zeros((*batch, *self.image_shape), dtype, next(iter(pyr_coeffs.values())))
+            return door.zeros((*batch, *self.image_shape), dtype, checked[0])
         double = any(door.is_double(c) for c in coefficients)
         flat = [_with_batch(door.working(c, double), batch, (-1,)) for c in coefficients]
         return door.cast(_with_batch(door.synthesis(m, flat), (-1,), batch), dtype)
@@ -220,14 +231,20 @@ class SteerablePyramidFreq:
             TypeError: A coefficient is no array or tensor of the pyramid's kind of numbers.
             ValueError: A scale is missing or has the wrong shape, or an angle is not finite.
         """
-        angles = [float(angle) for angle in angles]
-        if not all(map(math.isfinite, angles)):
-            raise ValueError(f"angles must be finite, got {angles}")
-        door, _ = self._check_coefficients(pyr_coeffs, range(self.num_scales))
+        function = f"{_NAME}.steer_coeffs"
+        if (
+            isinstance(angles, (str, bytes, Mapping))
+            or not isinstance(angles, Iterable)
+            or not getattr(angles, "ndim", 1)
+        ):
+            raise TypeError(f"{function}: angles must be several numbers, got {check.shown(angles)}")
+        angles = [check.number(function, "angles", angle) for angle in angles]
+        even_phase = check.flag(function, "even_phase", even_phase)
+        door, _, bands = self._check_coefficients(function, pyr_coeffs, range(self.num_scales))
         matrix = _steering_weights(self.num_orientations, np.array(angles), even_phase)
         steered, weights = {}, {}
         for level in range(self.num_scales):
-            band = pyr_coeffs[level]
+            band = bands[level]
             weights[level] = door.constant(matrix, band.real)
             steered[level] = door.einsum("...khw,ka->...ahw", band.real, weights[level])
             if self.is_complex:
@@ -265,17 +282,26 @@ class SteerablePyramidFreq:
             TypeError: ``split_complex`` was asked for real bands.
             ValueError: Sizes differ between scales, or there is no channel axis.
         """
+        function = f"{_NAME}.convert_pyr_to_tensor"
+        if not isinstance(pyr_coeffs, Mapping):
+            raise TypeError(f"{function}: pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
+        split_complex = check.flag(function, "split_complex", split_complex)
         keys = list(pyr_coeffs)
         if not keys:
-            raise ValueError("pyr_coeffs must have at least one scale, got none")
-        door = _door(pyr_coeffs[keys[0]], f"pyr_coeffs[{keys[0]!r}]")
+            raise ValueError(f"{function}: pyr_coeffs must have at least one scale, got none")
+        found = [_door(function, c, f"pyr_coeffs[{key!r}]") for key, c in pyr_coeffs.items()]
+        door = found[0][0]
+        if any(one is not door for one, _ in found):
+            raise TypeError(f"{function}: pyr_coeffs must be all arrays or all tensors")
+        pyr_coeffs = dict(zip(keys, (c for _, c in found), strict=True))
         # Residuals get an axis of one orientation.
         parts = [c[..., None, :, :] if isinstance(key, str) else c for key, c in pyr_coeffs.items()]
-        if parts[0].ndim < 4:
-            raise ValueError("pyr_coeffs must be those of images (..., channel, height, width)")
+        if any(part.ndim < 4 for part in parts):
+            raise ValueError(f"{function}: pyr_coeffs must be those of images (..., channel, height, width)")
         if len({tuple(c.shape[:-3]) + tuple(c.shape[-2:]) for c in parts}) > 1:
             raise ValueError(
-                "pyr_coeffs must have the same size at all scales, as those of a pyramid with downsample=False have; "
+                f"{function}: pyr_coeffs must have the same size at all scales, as those of a pyramid with "
+                "downsample=False have; "
                 f"got { ({key: tuple(c.shape) for key, c in pyr_coeffs.items()}) }"
             )
         info: list[tuple[int, ...]] = [() if isinstance(key, str) else (c.shape[-3],) for key, c in pyr_coeffs.items()]
@@ -312,12 +338,14 @@ class SteerablePyramidFreq:
         Raises:
             ValueError: The tensor does not have the channels that the rest describes.
         """
-        door = _door(pyr_tensor, "pyr_tensor")
+        function = f"{_NAME}.convert_tensor_to_pyr"
+        door, pyr_tensor = _door(function, pyr_tensor, "pyr_tensor")
+        num_channels = check.integer(function, "num_channels", num_channels, 1)
         split = split_complex_pack_info is not False
         counts = [math.prod(count) * (2 if split and count else 1) for count in pack_info]
-        if pyr_tensor.shape[-3] != num_channels * sum(counts):
+        if pyr_tensor.ndim < 3 or pyr_tensor.shape[-3] != num_channels * sum(counts):
             raise ValueError(
-                f"pyr_tensor must have {num_channels * sum(counts)} channels, got {tuple(pyr_tensor.shape)}"
+                f"{function}: pyr_tensor must have {num_channels * sum(counts)} channels, got {tuple(pyr_tensor.shape)}"
             )
         *leading, _, height, width = pyr_tensor.shape
         unpacked: Any = pyr_tensor.reshape(*leading, num_channels, sum(counts), height, width)
@@ -340,17 +368,20 @@ class SteerablePyramidFreq:
     def _has_complex(self, key: Scale) -> bool:
         return self.is_complex and not isinstance(key, str)
 
-    def _check_scales(self, name: str, scales: Any) -> set[Scale]:
+    def _check_scales(self, function: str, name: str, scales: Any) -> set[Scale]:
         chosen: list[Any] = (
             [scales] if isinstance(scales, (str, int)) or not isinstance(scales, Iterable) else list(scales)
         )
         for key in chosen:
-            if isinstance(key, bool) or key not in self.pyr_size:
-                raise ValueError(f"{name} must be among {list(self._keys)}, got {key!r}")
+            if not isinstance(key, (str, int, np.integer)) or isinstance(key, bool) or key not in self.pyr_size:
+                raise ValueError(f"{function}: {name} must be among {list(self._keys)}, got {check.shown(key)}")
         return set(chosen)
 
     def _selection(
-        self, levels: Literal["all"] | Scale | Sequence[Scale], bands: Literal["all"] | int | Sequence[int]
+        self,
+        function: str,
+        levels: Literal["all"] | Scale | Sequence[Scale],
+        bands: Literal["all"] | int | Sequence[int],
     ) -> FreqMap:
         """Return the reconstruction from some levels and bands."""
         every_level, every_band = (isinstance(x, str) and x == "all" for x in (levels, bands))
@@ -358,15 +389,19 @@ class SteerablePyramidFreq:
             return self._backward
         if every_level:
             levels = self._keys
-        chosen = self._check_scales("levels", levels)
+        chosen = self._check_scales(function, "levels", levels)
         bits = 2**self.num_orientations - 1
         if not every_band:
             orientations = [bands] if not isinstance(bands, Iterable) or isinstance(bands, str) else list(bands)
             bits = 0
             for band in orientations:
-                if isinstance(band, str) or not 0 <= operator.index(band) < self.num_orientations:
-                    raise ValueError(f"bands must be among 0 to {self.num_orientations - 1} or 'all', got {band!r}")
-                bits |= 1 << operator.index(band)
+                number = -1 if isinstance(band, str) else check.integer(function, "bands", band)
+                if not 0 <= number < self.num_orientations:
+                    raise ValueError(
+                        f"{function}: bands must be among 0 to {self.num_orientations - 1} or 'all', got "
+                        f"{check.shown(band)}"
+                    )
+                bits |= 1 << number
         m = self._backward
         subset = [s & bits if m.is_band(k) else s for k, s in enumerate(m.subset)]
         return dataclasses.replace(
@@ -374,40 +409,50 @@ class SteerablePyramidFreq:
         )
 
     def _check_coefficients(
-        self, pyr_coeffs: Mapping[Scale, Array], keys: Iterable[Scale]
-    ) -> tuple[Any, tuple[int, ...]]:
-        """Check the coefficients with the given keys, or else the first; return their door and their batch's shape."""
+        self, function: str, pyr_coeffs: Mapping[Scale, Array], keys: Iterable[Scale]
+    ) -> tuple[Any, tuple[int, ...], list[Array]]:
+        """Return the door of the coefficients with the given keys, or else of the first; their batch's shape; them."""
         if not isinstance(pyr_coeffs, Mapping):
-            raise TypeError(f"pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
+            raise TypeError(f"{function}: pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
         keys = list(keys) or list(pyr_coeffs)[:1] or self._keys
         for key in keys:
             if key not in pyr_coeffs or key not in self._shapes:
-                raise ValueError(f"pyr_coeffs must have the scales {list(self._keys)}, got {list(pyr_coeffs)}")
-        first = pyr_coeffs[keys[0]]
-        door = _door(first, f"pyr_coeffs[{keys[0]!r}]")
+                raise ValueError(
+                    f"{function}: pyr_coeffs must have the scales {list(self._keys)}, got "
+                    f"{check.shown(list(pyr_coeffs))}"
+                )
+        door, first = _door(function, pyr_coeffs[keys[0]], f"pyr_coeffs[{keys[0]!r}]")
         batch = tuple(first.shape[: -len(self._shapes[keys[0]])])
-        for key in keys:
-            self._check_coefficient(key, pyr_coeffs[key], door, batch, door.device(first))
-        return door, batch
+        device = None if door.KIND == "arrays" else first.device
+        return door, batch, [self._coefficient(function, key, pyr_coeffs[key], door, batch, device) for key in keys]
 
-    def _check_coefficient(self, key: Scale, c: Array, door: Any, batch: tuple[int, ...], device: Any) -> None:
-        name = f"pyr_coeffs[{key!r}]"
-        if _door(c, name) is not door or door.device(c) != device:
+    def _coefficient(
+        self, function: str, key: Scale, c: Array, door: Any, batch: tuple[int, ...], device: Any
+    ) -> Array:
+        """Return a coefficient as a plain array or tensor."""
+        if device is not None and check.is_tensor(c) and c.device != device:
             raise ValueError(
-                f"{name} must be on {device}, like the other coefficients, got {_find_door(c, name).device(c)}"
+                f"{function}: pyr_coeffs[{key!r}] must be on {device}, like the other coefficients, got {c.device}"
+            )
+        own, c = _door(function, c, f"pyr_coeffs[{key!r}]")
+        if own is not door:
+            raise TypeError(
+                f"{function}: pyr_coeffs[{key!r}] must be of the kind of the other coefficients, {door.KIND}, got "
+                f"{own.KIND}"
             )
         if not (door.is_complex if self._has_complex(key) else door.is_real)(c):
             expected = door.COMPLEX if self._has_complex(key) else door.REAL
-            raise TypeError(f"{name} must hold {expected}, got {c.dtype}")
+            raise TypeError(f"{function}: pyr_coeffs[{key!r}] must hold {expected}, got {c.dtype}")
         if tuple(c.shape) != (*batch, *self._shapes[key]):
             shape = ", ".join(map(str, (*batch, *self._shapes[key])))
-            raise ValueError(f"{name} must have the shape ({shape}), got {tuple(c.shape)}")
+            raise ValueError(f"{function}: pyr_coeffs[{key!r}] must have the shape ({shape}), got {tuple(c.shape)}")
+        return c
 
 
 def _interleave(bands: Any, door: Any) -> Any:
     """Return complex bands (..., K, h, w) as real ones (..., 2 K, h, w)."""
     if not door.is_complex(bands):
-        raise TypeError(f"split_complex=True needs complex bands, got {bands.dtype}")
+        raise TypeError(f"{_NAME}.convert_pyr_to_tensor: split_complex=True needs complex bands, got {bands.dtype}")
     parts = door.split(bands)  # (..., K, 2, h, w)
     return parts.reshape(*parts.shape[:-4], 2 * parts.shape[-4], *parts.shape[-2:])
 
@@ -417,28 +462,27 @@ def _with_batch(x: Any, old: tuple[int, ...], new: tuple[int, ...]) -> Any:
     return x if len(old) == len(new) == 1 else x.reshape(*new, *x.shape[len(old) :])
 
 
+def _door(function: str, x: Any, name: str) -> tuple[Any, Any]:
+    """Return the module that works on this kind of array, and it as a plain array or tensor."""
+    door = _doors.get(type(x))
+    if door is not None and door.is_plain(x):
+        return door, x
+    x = check.plain(function, name, x)
+    door = _doors[type(x)] = _find_door(x)
+    return door, x
+
+
 _doors: dict[type, Any] = {}
 
 
-def _door(x: Any, name: str) -> Any:
-    """Return the module that works on this kind of array."""
-    door = _doors.get(type(x))
-    if door is None:
-        door = _doors[type(x)] = _find_door(x, name)
-    return door
-
-
-def _find_door(x: Any, name: str) -> Any:
+def _find_door(x: Any) -> Any:
     if isinstance(x, np.ndarray):
         from genimg_fast.steerable import _freq_numpy
 
         return _freq_numpy
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(x, torch.Tensor):
-        from genimg_fast.steerable import _freq_torch
+    from genimg_fast.steerable import _freq_torch
 
-        return _freq_torch
-    raise TypeError(f"{name} must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
+    return _freq_torch
 
 
 def _steering_weights(orientations: int, angles: np.ndarray, even_phase: bool) -> np.ndarray:
@@ -459,23 +503,15 @@ def _steering_weights(orientations: int, angles: np.ndarray, even_phase: bool) -
     return (basis(angles, True) @ np.linalg.inv(basis(own, even_phase))).T
 
 
-def _check_integer(name: str, value: Any, low: int, high: int) -> int:
+def check_image_shape(function: str, image_shape: Any, wanted: str, error: type[Exception]) -> tuple[int, int]:
+    """Return a height and a width, or refuse what is not ``wanted``, in words that help who gave the image."""
+    hint = "; give image.shape[-2:]" if getattr(image_shape, "ndim", 1) > 1 else ""
     try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if isinstance(value, bool) or not low <= number <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value!r}")
-    return number
-
-
-def _check_image_shape(image_shape: Sequence[int]) -> tuple[int, int]:
-    try:
-        height, width = map(operator.index, image_shape)
+        height, width = (check.integer(function, "image_shape", side) for side in image_shape)
     except (TypeError, ValueError):
-        raise ValueError(f"image_shape must be two integers, (height, width), got {image_shape!r}") from None
-    if min(height, width) < 2:
-        raise ValueError(f"image_shape must be at least 2 pixels in both directions, got {(height, width)}")
+        raise error(f"{function}: image_shape must be {wanted}, got {check.shown(image_shape)}{hint}") from None
+    if max(height, width) >= 2**31:
+        raise ValueError(f"{function}: image_shape must be less than 2**31 each way, got {check.shown(image_shape)}")
     return height, width
 
 
@@ -484,19 +520,22 @@ def _check_height(height: Any, image_shape: tuple[int, int]) -> int:
     if isinstance(height, str) and height == "auto":
         return largest
     try:
-        number = operator.index(height)
+        number = check.integer(_NAME, "height", height)
     except TypeError:
-        raise TypeError(f"height must be 'auto' or an integer, got {height!r}") from None
+        raise TypeError(f"{_NAME}: height must be 'auto' or an integer, got {check.shown(height)}") from None
     if not 0 <= number <= largest:
-        raise ValueError(f"height must be 'auto' or from 0 to {largest} for image_shape {image_shape}, got {height}")
+        raise ValueError(
+            f"{_NAME}: height must be 'auto' or from 0 to {largest} for image_shape {image_shape}, got "
+            f"{check.shown(height)}"
+        )
     return number
 
 
 def _check_twidth(twidth: Any) -> float:
     try:
-        width = float(twidth)
-    except (TypeError, ValueError):
-        raise TypeError(f"twidth must be a number, got {twidth!r}") from None
-    if not (math.isfinite(width) and width > 0):
-        raise ValueError(f"twidth must be positive and finite, got {twidth!r}")
+        width = check.number(_NAME, "twidth", twidth)
+    except ValueError:
+        width = 0.0
+    if not width > 0:
+        raise ValueError(f"{_NAME}: twidth must be positive and finite, got {check.shown(twidth)}")
     return width

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from genimg_fast import _numpy
+from genimg_fast._core import backend as check
 from genimg_fast._core.backend import is_tensor
+from genimg_fast.steerable.freq import check_image_shape
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,7 @@ else:
 Key = str | tuple[int, int]
 ORDERS = (0, 1, 3, 5)
 # In the order of csrc/steerable/space_formula.h.
+_NAME = "SteerablePyramidSpace"
 EDGE_TYPES = ("reflect1", "reflect2", "repeat", "zero", "extend", "circular", "dont-compute")
 RESIDUALS = ("residual_highpass", "residual_lowpass")
 
@@ -70,11 +73,11 @@ class SteerablePyramidSpace:
         *,
         edge_type: str = "reflect1",
     ) -> None:
-        self.order = _checked_order("order", order)
-        self.edge_type = _checked_edge("edge_type", edge_type)
-        self.image_shape = _checked_shape(image_shape)
+        self.order = _checked_order(_NAME, order)
+        self.edge_type = _checked_edge(_NAME, edge_type)
+        self.image_shape = check_image_shape(_NAME, image_shape, "two integers (height, width)", TypeError)
         self.num_orientations = self.order + 1
-        self.num_scales = _checked_height(height, self.image_shape, self.order)
+        self.num_scales = _checked_height(_NAME, height, self.image_shape, self.order)
         self.pyr_size: dict[Key, tuple[int, int]] = {RESIDUALS[0]: self.image_shape}
         size = self.image_shape
         for scale in range(self.num_scales):
@@ -105,9 +108,11 @@ class SteerablePyramidSpace:
             TypeError: ``x`` is not an array or tensor of floats.
             ValueError: ``x`` has another height or width.
         """
-        maps = _maps_for("x", x)
+        maps, x = _maps_for(_NAME, "x", x)
         if tuple(x.shape[-2:]) != self.image_shape or x.ndim < 2:
-            raise ValueError(f"x must be (..., {self.image_shape[0]}, {self.image_shape[1]}), got {tuple(x.shape)}")
+            raise ValueError(
+                f"{_NAME}: x must be (..., {self.image_shape[0]}, {self.image_shape[1]}), got {tuple(x.shape)}"
+            )
         edge = EDGE_TYPES.index(self.edge_type)
         coefficients = maps.analysis(x, tuple(range(len(self._keys))), self.order, self.num_scales, edge)
         return OrderedDict(zip(self._keys, coefficients, strict=True))
@@ -139,20 +144,21 @@ class SteerablePyramidSpace:
             ValueError: ``levels``, ``bands``, ``order`` or ``edge_type`` has an unknown value; a coefficient is missing
                 or does not have its size.
         """
-        order = self.order if order is None else _checked_order("order", order)
-        edge_type = self.edge_type if edge_type is None else _checked_edge("edge_type", edge_type)
+        function = f"{_NAME}.recon_pyr"
+        order = self.order if order is None else _checked_order(function, order)
+        edge_type = self.edge_type if edge_type is None else _checked_edge(function, edge_type)
+        if not isinstance(pyr_coeffs, Mapping):
+            raise TypeError(f"{function}: pyr_coeffs must be a dict of coefficients, got {type(pyr_coeffs).__name__}")
         if order != self.order:
-            _checked_height(self.num_scales, self.image_shape, order)
-        keys = self._chosen_keys(levels, bands, order + 1)
+            _checked_height(function, self.num_scales, self.image_shape, order)
+        keys = self._chosen_keys(function, levels, bands, order + 1)
         for key in keys:
             if key not in pyr_coeffs:
-                raise ValueError(f"pyr_coeffs: the coefficient {key!r} is missing")
+                raise ValueError(f"{function}: pyr_coeffs: the coefficient {key!r} is missing")
         if not keys:
-            return self._zeros_like_image(pyr_coeffs)
-        chosen = [pyr_coeffs[key] for key in keys]
-        self._check_coefficients(keys, chosen)
+            return self._zeros_like_image(function, pyr_coeffs)
+        maps, chosen = self._checked_coefficients(function, keys, [pyr_coeffs[key] for key in keys])
         positions = tuple(self._position(key, order) for key in keys)
-        maps = _maps_for("pyr_coeffs", chosen[0])
         return maps.synthesis(chosen, positions, self.image_shape, order, self.num_scales, EDGE_TYPES.index(edge_type))
 
     def _position(self, key: Key, order: int) -> int:
@@ -161,9 +167,9 @@ class SteerablePyramidSpace:
             return 0 if key == RESIDUALS[0] else 1 + self.num_scales * (order + 1)
         return 1 + key[0] * (order + 1) + key[1]
 
-    def _chosen_keys(self, levels: Any, bands: Any, orientations: int) -> list[Key]:
-        chosen_levels = _choice("levels", levels, range(self.num_scales), RESIDUALS)
-        chosen_bands = _choice("bands", bands, range(self.num_orientations), ())
+    def _chosen_keys(self, function: str, levels: Any, bands: Any, orientations: int) -> list[Key]:
+        chosen_levels = _choice(function, "levels", levels, range(self.num_scales), RESIDUALS)
+        chosen_bands = _choice(function, "bands", bands, range(self.num_orientations), ())
         return [
             key
             for key in self._keys
@@ -171,31 +177,49 @@ class SteerablePyramidSpace:
             and (isinstance(key, str) or key[1] < orientations)
         ]
 
-    def _check_coefficients(self, keys: Sequence[Key], coefficients: Sequence[Any]) -> None:
+    def _checked_coefficients(
+        self, function: str, keys: Sequence[Key], coefficients: Sequence[Any]
+    ) -> tuple[Any, list[Any]]:
+        """Return the implementation that serves coefficients, and them as plain arrays or tensors."""
         first = coefficients[0]
-        batch = tuple(getattr(first, "shape", ()))[:-2]
+        checked: list[Any] = []
         for key, c in zip(keys, coefficients, strict=True):
-            if type(c) is not type(first) and not (is_tensor(c) and is_tensor(first)):
+            both = is_tensor(c) and is_tensor(first)
+            if not both and not (isinstance(c, np.ndarray) and isinstance(first, np.ndarray)):
+                # What is no array at all is said by the reading, of the first as of the others.
+                _maps_for(function, f"pyr_coeffs[{keys[0]!r}]", first)
                 raise TypeError(
-                    f"pyr_coeffs: all coefficients must be of one kind, got {type(first).__name__} for {keys[0]!r} and "
-                    f"{type(c).__name__} for {key!r}"
+                    f"{function}: pyr_coeffs: all coefficients must be of one kind, got {type(first).__name__} for "
+                    f"{keys[0]!r} and {type(c).__name__} for {key!r}"
                 )
-            _maps_for(f"pyr_coeffs[{key!r}]", c)
-            if c.dtype != first.dtype or getattr(c, "device", None) != getattr(first, "device", None):
-                raise ValueError(
-                    f"pyr_coeffs: all coefficients must have one dtype and device, got {_kind(first)} for {keys[0]!r} "
-                    f"and {_kind(c)} for {key!r}"
-                )
+            if both and c.device != first.device:
+                raise ValueError(self._one_kind(function, keys[0], first, key, c))
+            maps, c = _maps_for(function, f"pyr_coeffs[{key!r}]", c)
+            if checked and c.dtype != checked[0].dtype:
+                raise ValueError(self._one_kind(function, keys[0], checked[0], key, c))
+            checked.append(c)
+        batch = tuple(checked[0].shape[:-2])
+        for key, c in zip(keys, checked, strict=True):
             if tuple(c.shape) != (*batch, *self.pyr_size[key]):
                 raise ValueError(
-                    f"pyr_coeffs[{key!r}] must have shape {(*batch, *self.pyr_size[key])}, got {tuple(c.shape)}"
+                    f"{function}: pyr_coeffs[{key!r}] must have shape {(*batch, *self.pyr_size[key])}, got "
+                    f"{tuple(c.shape)}"
                 )
+        return maps, checked
 
-    def _zeros_like_image(self, pyr_coeffs: Mapping[Key, Any]) -> Any:
-        for c in pyr_coeffs.values():
+    @staticmethod
+    def _one_kind(function: str, first_key: Key, first: Any, key: Key, c: Any) -> str:
+        return (
+            f"{function}: pyr_coeffs: all coefficients must have one dtype and device, got {_kind(first)} for "
+            f"{first_key!r} and {_kind(c)} for {key!r}"
+        )
+
+    def _zeros_like_image(self, function: str, pyr_coeffs: Mapping[Key, Any]) -> Any:
+        for key, c in pyr_coeffs.items():
+            _, c = _maps_for(function, f"pyr_coeffs[{key!r}]", c)
             shape = (*c.shape[:-2], *self.image_shape)
             return np.zeros(shape, c.dtype) if isinstance(c, np.ndarray) else c.new_zeros(shape)
-        raise ValueError("pyr_coeffs must hold at least one coefficient, got an empty mapping")
+        raise ValueError(f"{function}: pyr_coeffs must hold at least one coefficient, got an empty mapping")
 
 
 def _kind(x: Any) -> str:
@@ -227,43 +251,38 @@ def _kernel_array(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x, np.float64 if x.dtype.itemsize == 8 else np.float32)
 
 
-def _maps_for(name: str, x: Any) -> Any:
-    """Return the implementation that serves x, an array or tensor of floats."""
+def _maps_for(function: str, name: str, x: Any) -> tuple[Any, Any]:
+    """Return the implementation that serves x, an array or tensor of floats, and x as a plain one."""
+    if not (type(x) is np.ndarray and x.dtype.isnative and x.flags.aligned):
+        x = check.plain(function, name, x)
     if isinstance(x, np.ndarray):
-        if x.dtype.kind != "f" or x.dtype.itemsize > 8:
-            raise TypeError(f"{name} must be float16, float32 or float64, got {x.dtype}")
-        return _ArrayMaps
-    if is_tensor(x):
-        from genimg_fast.steerable import _space_torch
+        if x.dtype.char not in "efd":
+            raise TypeError(f"{function}: {name} must be float16, float32 or float64, got {x.dtype}")
+        return _ArrayMaps, x
+    from genimg_fast.steerable import _space_torch
 
-        _space_torch.check_dtype(name, x)
-        return _space_torch
-    raise TypeError(f"{name} must be a numpy.ndarray or a torch.Tensor, got {type(x).__name__}")
+    _space_torch.check_dtype(f"{function}: {name}", x)
+    return _space_torch, x
 
 
-def _checked_order(name: str, order: object) -> int:
-    if isinstance(order, bool) or not hasattr(order, "__index__"):
-        raise TypeError(f"{name} must be one of {', '.join(map(str, ORDERS))}, got {order!r}")
-    value = operator.index(order)  # type: ignore[arg-type]
+def _checked_order(function: str, order: object) -> int:
+    accepted = ", ".join(map(str, ORDERS))
+    try:
+        value = check.integer(function, "order", order)
+    except TypeError:
+        raise TypeError(f"{function}: order must be one of {accepted}, got {check.shown(order)}") from None
     if value not in ORDERS:
         raise ValueError(
-            f"{name} must be one of {', '.join(map(str, ORDERS))}, got {value} (SteerablePyramidFreq takes 0 to 15)"
+            f"{function}: order must be one of {accepted}, got {check.shown(value)} (SteerablePyramidFreq takes 0 to "
+            "15)"
         )
     return value
 
 
-def _checked_edge(name: str, edge_type: object) -> str:
-    if edge_type not in EDGE_TYPES:
-        raise ValueError(f"{name} must be one of {', '.join(EDGE_TYPES)}, got {edge_type!r}")
-    return str(edge_type)
-
-
-def _checked_shape(image_shape: Any) -> tuple[int, int]:
-    try:
-        height, width = (operator.index(n) for n in image_shape)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"image_shape must be two integers (height, width), got {image_shape!r}") from error
-    return height, width
+def _checked_edge(function: str, edge_type: object) -> str:
+    if not isinstance(edge_type, str) or edge_type not in EDGE_TYPES:
+        raise ValueError(f"{function}: edge_type must be one of {', '.join(EDGE_TYPES)}, got {check.shown(edge_type)}")
+    return edge_type
 
 
 def _filter_sizes(order: int) -> tuple[int, int]:
@@ -272,44 +291,46 @@ def _filter_sizes(order: int) -> tuple[int, int]:
     return max(len(filters["hi0"]), len(filters["lo0"])), max(len(filters["lo"]), len(filters["bands"][0]))
 
 
-def _checked_height(height: Any, image_shape: tuple[int, int], order: int) -> int:
+def _checked_height(function: str, height: Any, image_shape: tuple[int, int], order: int) -> int:
     image_size, scale_size = _filter_sizes(order)
     shorter = min(image_shape)
     if shorter < image_size:
         raise ValueError(
-            f"image_shape must be at least {image_size} x {image_size}, the filters' size for order {order}, got "
-            f"{image_shape[0]} x {image_shape[1]}"
+            f"{function}: image_shape must be at least {image_size} x {image_size}, the filters' size for order "
+            f"{order}, got {image_shape[0]} x {image_shape[1]}"
         )
     most = 0
     while shorter >> most >= scale_size:
         most += 1
-    if isinstance(height, str):
-        if height != "auto":
-            raise ValueError(f'height must be "auto" or an integer from 0 to {most}, got {height!r}')
+    if isinstance(height, str) and height == "auto":
         return most
-    if isinstance(height, bool) or not hasattr(height, "__index__"):
-        raise TypeError(f'height must be "auto" or an integer from 0 to {most}, got {height!r}')
-    if not 0 <= operator.index(height) <= most:
+    wanted = f'{function}: height must be "auto" or an integer from 0 to {most}'
+    if isinstance(height, str):
+        raise ValueError(f"{wanted}, got {check.shown(height)}")
+    try:
+        number = check.integer(function, "height", height)
+    except TypeError:
+        raise TypeError(f"{wanted}, got {check.shown(height)}") from None
+    if not 0 <= number <= most:
         raise ValueError(
-            f'height must be "auto" or an integer from 0 to {most} for an image of {image_shape[0]} x {image_shape[1]} '
-            f"and order {order}, got {height}"
+            f"{wanted} for an image of {image_shape[0]} x {image_shape[1]} and order {order}, got {check.shown(height)}"
         )
-    return operator.index(height)
+    return number
 
 
-def _choice(name: str, chosen: Any, numbers: range, words: Sequence[str]) -> set[str | int]:
+def _choice(function: str, name: str, chosen: Any, numbers: range, words: Sequence[str]) -> set[str | int]:
     """Return the set that "all", one element or several elements of numbers and words stand for."""
     if isinstance(chosen, str) and chosen == "all":
         return {*numbers, *words}
     several = [chosen] if isinstance(chosen, str) or hasattr(chosen, "__index__") else chosen
     accepted = ['"all"', *(f'"{word}"' for word in words)] + ([f"0 to {len(numbers) - 1}"] if numbers else [])
-    message = f"{name} must be one or several of {', '.join(accepted)}, got {chosen!r}"
+    message = f"{function}: {name} must be one or several of {', '.join(accepted)}, got {check.shown(chosen)}"
     if not isinstance(several, Iterable):
         raise TypeError(message)
     out: set[str | int] = set()
     for one in several:
-        value = one if isinstance(one, str) or not hasattr(one, "__index__") else operator.index(one)
-        if value not in words and (isinstance(value, str) or value not in numbers):
+        is_integer = hasattr(one, "__index__") and not isinstance(one, (bool, np.bool_)) and not getattr(one, "ndim", 0)
+        if one not in words if isinstance(one, str) else not (is_integer and operator.index(one) in numbers):
             raise ValueError(message)
-        out.add(value)
+        out.add(one if isinstance(one, str) else operator.index(one))
     return out
