@@ -441,4 +441,10 @@ def _readable(x: np.ndarray) -> np.ndarray:
     return x.astype(dtype, copy=False)
 
 
-KINDS = Kinds("gram_matrix", _Arrays, "genimg_fast._gram_torch")
+def _tensors() -> Any:
+    from genimg_fast._gram_torch import Tensors
+
+    return Tensors
+
+
+KINDS = Kinds("gram_matrix", _Arrays, _tensors)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 
 import genimg_fast as gf
+from genimg_fast._torch import full_precision
 
 _EPSILON = 1e-5  # of the largest variance: what is below counts as no variance at all
 
@@ -61,7 +62,8 @@ def wct(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     colour = _power(gf.gram_matrix(style, normalization="wct"), 0.5)
     mean, style_mean = (maps.mean((-2, -1), keepdim=True) for maps in (content, style))
     matrix = (colour @ whiten).to(content.dtype)
-    return (matrix @ (content - mean).flatten(-2)).unflatten(-1, content.shape[-2:]) + style_mean
+    coloured = full_precision(torch.matmul, matrix, (content - mean).flatten(-2))
+    return coloured.unflatten(-1, content.shape[-2:]) + style_mean
 
 
 def _power(covariance: torch.Tensor, exponent: float) -> torch.Tensor:

@@ -28,7 +28,10 @@ class View(ABC):
             TypeError: Sides that are no integers.
             ValueError: It is not defined for this shape, or a parameter is wrong.
         """
-        return self._bind(checked_shape(shape))
+        checked = checked_shape(shape)
+        bound = self._bind(checked)
+        bound.origin = self, checked
+        return bound
 
     @abstractmethod
     def _bind(self, shape: Shape) -> BoundView: ...
@@ -128,7 +131,7 @@ class Composition(View):
         )
 
     def _bind(self, shape: Shape) -> BoundView:
-        return chain(str(self), shape, [part._bind(shape) for part in self.parts])
+        return chain(str(self), shape, [part.bind(shape) for part in self.parts])
 
     def __str__(self) -> str:
         return " @ ".join(map(str, self.parts))
