@@ -51,10 +51,8 @@ def apply(
 # features sum to 0. So each derivative, of any order, is a product or an application again.
 
 
-class Product(torch.autograd.Function):
+class Product(_torch.Function):
     """product(x, y, factors, center, scale, tf32)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
@@ -63,23 +61,36 @@ class Product(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, y, factors, *ctx.rest = inputs
-        ctx.save_for_backward(x, y, factors)
+        _torch.save(ctx, x, y, factors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, y, factors = ctx.saved_tensors
         center, scale, tf32 = ctx.rest
         if y is None:
-            return Apply.apply(grad + grad.mT, x, factors, center, False, scale, tf32), *[None] * 5
-        to_x = Apply.apply(grad, y, factors, center, False, scale, tf32) if ctx.needs_input_grad[0] else None
-        to_y = Apply.apply(grad.mT, x, factors, center, False, scale, tf32) if ctx.needs_input_grad[1] else None
+            return _torch.call(Apply, grad + grad.mT, x, factors, center, False, scale, tf32), *[None] * 5
+        to_x = _torch.call(Apply, grad, y, factors, center, False, scale, tf32) if ctx.needs_input_grad[0] else None
+        to_y = _torch.call(Apply, grad.mT, x, factors, center, False, scale, tf32) if ctx.needs_input_grad[1] else None
         return to_x, to_y, *[None] * 4
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor | None, dy: Tensor | None, *_: Any) -> Tensor:
+        x, y, factors = ctx.saved_tensors
+        if y is None:
+            return _symmetric(dx, x, factors, *ctx.rest)
+        parts = [] if dx is None else [_torch.call(Product, dx, y, factors, *ctx.rest)]
+        parts += [] if dy is None else [_torch.call(Product, x, dy, factors, *ctx.rest)]
+        return sum(parts[1:], parts[0])
 
-class Moments(torch.autograd.Function):
+
+def _symmetric(dx: Any, x: Tensor, factors: Tensor | None, *rest: Any) -> Tensor:
+    """Return the derivative of the product of x with itself along dx."""
+    half = _torch.call(Product, dx, x, factors, *rest)
+    return half + half.mT
+
+
+class Moments(_torch.Function):
     """moments(x, factors, scale, tf32)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
@@ -88,24 +99,27 @@ class Moments(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, factors, *ctx.rest = inputs
-        ctx.save_for_backward(x, factors)
+        _torch.save(ctx, x, factors)
 
     @staticmethod
     def backward(ctx: Any, to_product: Tensor, to_means: Tensor) -> tuple[Any, ...]:
         x, factors = ctx.saved_tensors
         squares = x.new_ones(x.shape[-2:], dtype=to_means.dtype) if factors is None else factors[:, None] ** 2
         shares = squares / squares.sum((-2, -1), keepdim=True)
-        to_x = Apply.apply(to_product + to_product.mT, x, factors, True, False, *ctx.rest)
+        to_x = _torch.call(Apply, to_product + to_product.mT, x, factors, True, False, *ctx.rest)
         return to_x + (to_means[..., None, None] * shares).to(x.dtype), None, None, None
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        x, factors = ctx.saved_tensors
+        return _symmetric(dx, x, factors, True, *ctx.rest), _torch.call(Moments, dx, factors, *ctx.rest)[1]
 
-class Difference(torch.autograd.Function):
+
+class Difference(_torch.Function):
     """difference(x, target, factors, center, scale, tf32), its sums one by one.
 
     rectified: x gets no gradient where it is not positive.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -119,12 +133,12 @@ class Difference(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         d, sums = difference(x, target, factors, center, scale, tf32)
         squares, absolutes = sums.unbind(1)
-        return d, squares, absolutes
+        return d, squares.clone(), absolutes.clone()  # views cannot have tangents
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         x, _, factors, *ctx.rest = inputs
-        ctx.save_for_backward(x, factors, output[0])
+        _torch.save(ctx, x, factors, output[0])
         ctx.set_materialize_grads(False)  # most losses use one of the sums
 
     @staticmethod
@@ -139,13 +153,18 @@ class Difference(torch.autograd.Function):
         given = [part for part in parts if part is not None]
         if not given:
             return (None,) * 7
-        return Apply.apply(sum(given[1:], given[0]), x, factors, *ctx.rest), *[None] * 6
+        return _torch.call(Apply, sum(given[1:], given[0]), x, factors, *ctx.rest), *[None] * 6
+
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+        x, factors, d = ctx.saved_tensors
+        center, rectified, *rest = ctx.rest
+        along = _symmetric(torch.where(x > 0, dx, 0) if rectified else dx, x, factors, center, *rest)
+        return along, 2 * (d * along).sum((-2, -1)), (d.sign() * along).sum((-2, -1))
 
 
-class Apply(torch.autograd.Function):
+class Apply(_torch.Function):
     """apply(matrix, x, factors, center, rectified, scale, tf32)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -156,7 +175,7 @@ class Apply(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         matrix, x, factors, *ctx.rest = inputs
-        ctx.save_for_backward(matrix, x, factors)
+        _torch.save(ctx, matrix, x, factors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -164,9 +183,19 @@ class Apply(torch.autograd.Function):
         center, rectified, *rest = ctx.rest
         if rectified:
             grad = torch.where(x > 0, grad, 0)
-        to_matrix = Product.apply(grad, x, factors, center, *rest) if ctx.needs_input_grad[0] else None
-        to_x = Apply.apply(matrix.mT, grad, factors, center, False, *rest) if ctx.needs_input_grad[1] else None
+        to_matrix = _torch.call(Product, grad, x, factors, center, *rest) if ctx.needs_input_grad[0] else None
+        to_x = _torch.call(Apply, matrix.mT, grad, factors, center, False, *rest) if ctx.needs_input_grad[1] else None
         return to_matrix, to_x, *[None] * 5
+
+    @staticmethod
+    def tangent(ctx: Any, dmatrix: Tensor | None, dx: Tensor | None, *_: Any) -> Tensor:
+        matrix, x, factors = ctx.saved_tensors
+        center, rectified, *rest = ctx.rest
+        parts = [] if dmatrix is None else [_torch.call(Apply, dmatrix, x, factors, *ctx.rest)]
+        if dx is not None:
+            along = _torch.call(Apply, matrix, dx, factors, center, False, *rest)
+            parts.append(torch.where(x > 0, along, 0) if rectified else along)
+        return sum(parts[1:], parts[0])
 
 
 class Tensors:
@@ -188,7 +217,7 @@ class Tensors:
             or x.dtype not in _DTYPES
             or x.numel() == 0
             or not _is_dense(x)
-            or _needs_autograd(x)
+            or _torch.needs_autograd(x)
             or _torch.backend(x) not in _KERNELS
         ):
             return None
@@ -236,21 +265,21 @@ class Tensors:
 
     @staticmethod
     def product(x: Tensor, y: Tensor | None, factors: Tensor | None, center: bool, scale: float, tf32: bool) -> Tensor:
-        if _needs_autograd(x) or (y is not None and y.requires_grad and torch.is_grad_enabled()):
-            return Product.apply(x, y, factors, center, scale, tf32)
+        if _torch.needs_autograd(x, y):
+            return _torch.call(Product, x, y, factors, center, scale, tf32)
         return product(x, y, factors, center, scale, tf32)
 
     @staticmethod
     def applied(matrix: Tensor, x: Tensor) -> Tensor:
         """Return matrices (B, M, C), contiguous, times features (B, C, H, W)."""
-        if _needs_autograd(x) or _needs_autograd(matrix):
-            return Apply.apply(matrix, x, None, False, False, 1.0, False)
+        if _torch.needs_autograd(x, matrix):
+            return _torch.call(Apply, matrix, x, None, False, False, 1.0, False)
         return apply(matrix, x, None, False, False, 1.0, False)
 
     @staticmethod
     def moments(x: Tensor, factors: Tensor | None, scale: float, tf32: bool) -> tuple[Tensor, Tensor]:
-        if _needs_autograd(x):
-            return Moments.apply(x, factors, scale, tf32)
+        if _torch.needs_autograd(x):
+            return _torch.call(Moments, x, factors, scale, tf32)
         return moments(x, factors, scale, tf32)
 
     @staticmethod
@@ -263,20 +292,13 @@ class Tensors:
         scale: float,
         tf32: bool,
     ) -> Sequence[Tensor]:
-        if _needs_autograd(x):
-            return Difference.apply(x, target, factors, center, rectified, scale, tf32)[1:]
+        if _torch.needs_autograd(x):
+            return _torch.call(Difference, x, target, factors, center, rectified, scale, tf32)[1:]
         return difference(x, target, factors, center, scale, tf32)[1].unbind(1)
 
 
 def _is_dense(x: Tensor) -> bool:
     return x.layout is torch.strided and not x.is_nested and not x.is_meta
-
-
-def _needs_autograd(x: Tensor) -> bool:
-    return (x.requires_grad and torch.is_grad_enabled()) or _functorch_level() is not None
-
-
-_functorch_level = torch._C._functorch.maybe_current_level
 
 
 # ---- What torch must know of the operators --------------------------------------------------------------------------
@@ -322,7 +344,7 @@ def _batch(x: Tensor, dim: int | None) -> int:
     return x.shape[0 if dim is None else int(dim == 0)]
 
 
-@torch.library.register_vmap("genimg_fast::gram_product")
+@_torch.vmap_rule("genimg_fast::gram_product")
 def _(info, in_dims, x, y, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[2])
@@ -331,7 +353,7 @@ def _(info, in_dims, x, y, factors, center, scale, tf32=False):
     return torch.ops.genimg_fast.gram_product(x, y, factors, center, scale, tf32).unflatten(0, (size, batch)), 0
 
 
-@torch.library.register_vmap("genimg_fast::gram_moments")
+@_torch.vmap_rule("genimg_fast::gram_moments")
 def _(info, in_dims, x, factors, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     factors = _merge_shared(size, batch, factors, in_dims[1])
@@ -339,7 +361,7 @@ def _(info, in_dims, x, factors, scale, tf32=False):
     return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
 
 
-@torch.library.register_vmap("genimg_fast::gram_difference")
+@_torch.vmap_rule("genimg_fast::gram_difference")
 def _(info, in_dims, x, target, factors, center, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[0])
     target, factors = (_merge_shared(size, batch, z, dim) for z, dim in ((target, in_dims[1]), (factors, in_dims[2])))
@@ -348,7 +370,7 @@ def _(info, in_dims, x, target, factors, center, scale, tf32=False):
     return tuple(z.unflatten(0, (size, batch)) for z in pair), (0, 0)
 
 
-@torch.library.register_vmap("genimg_fast::gram_apply")
+@_torch.vmap_rule("genimg_fast::gram_apply")
 def _(info, in_dims, matrix, x, factors, center, rectified, scale, tf32=False):
     size, batch = info.batch_size, _batch(x, in_dims[1])
     factors = _merge_shared(size, batch, factors, in_dims[2])

@@ -49,7 +49,7 @@ def match_plain(image: Any, target: Any, method: int) -> Tensor | None:
         and not image.is_meta
         and image.dim() == target.dim() == 2
         and image.device == target.device
-        and not _needs_derivative(target)
+        and not _torch.needs_autograd(target)
         and image.is_contiguous()
         and target.is_contiguous()
         and 0 < target.numel() <= _MAX_POOL
@@ -57,11 +57,6 @@ def match_plain(image: Any, target: Any, method: int) -> Tensor | None:
     ):
         return match(image, target, None, None, -1, method, False)
     return None
-
-
-def _needs_derivative(x: Tensor) -> bool:
-    # A tensor with a tangent (forward mode) requires no gradient: it is told that there is no forward mode.
-    return (x.requires_grad and torch.is_grad_enabled()) or forward_ad._current_level >= 0
 
 
 class Tensors:
@@ -98,9 +93,8 @@ class Tensors:
     def needs_gradient(sources: list[Any], references: list[Any], straight: bool) -> bool:
         if not all(s.values.is_floating_point() for s in sources):
             return False
-        return any(_needs_derivative(r.values) for r in references) or (
-            straight and any(_needs_derivative(s.values) for s in sources)
-        )
+        given = [r.values for r in references] + [s.values for s in sources if straight]
+        return _torch.needs_autograd(*given)
 
     @staticmethod
     def run(
@@ -151,7 +145,7 @@ class Tensors:
     ) -> list[Tensor]:
         sources = images if straight else [image.detach() for image in images]
         return [
-            Match.apply(*arguments, 1, method) for arguments in zip(sources, targets, masks, target_masks, strict=True)
+            _torch.call(Match, *arguments, 1, method) for arguments in zip(sources, targets, masks, target_masks, strict=True)
         ]
 
     @staticmethod
@@ -193,11 +187,37 @@ class Tensors:
 
     @staticmethod
     def directions(count: int, channels: int, like: Tensor, seed: int | None, generator: Any) -> Tensor:
-        if generator is None and seed is not None:
-            generator = torch.Generator(like.device).manual_seed(seed)
         dtype = torch.promote_types(like.dtype, torch.float32)
-        normal = torch.randn(count, channels, dtype=dtype, device=like.device, generator=generator)
+        if seed is None:
+            normal = torch.randn(count, channels, dtype=dtype, device=like.device, generator=generator)
+        elif torch.compiler.is_compiling() or _torch.needs_autograd():
+            normal = _seeded_normal(count, channels, seed, dtype, like.device)
+        else:
+            normal = _new_seeded_normal(count, channels, seed, dtype, like.device)
         return (normal / normal.norm(dim=1, keepdim=True)).to(like.dtype)
+
+    @staticmethod
+    def project(directions: Tensor, features: Tensor) -> Tensor:
+        return _torch.full_precision(torch.matmul, directions, features)
+
+
+def _new_seeded_normal(count: int, channels: int, seed: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(count, channels, dtype=dtype, device=device, generator=generator)
+
+
+# Compilers and transforms cannot follow a generator: for them it is inside an operator.
+_seeded_normal = torch.library.custom_op("genimg_fast::seeded_normal", _new_seeded_normal, mutates_args=())
+
+
+@_seeded_normal.register_fake
+def _(count, channels, seed, dtype, device):
+    return torch.empty(count, channels, dtype=dtype, device=device)
+
+
+@_seeded_normal.register_vmap
+def _(info, in_dims, count, channels, seed, dtype, device):
+    return _seeded_normal(count, channels, seed, dtype, device), None
 
 
 def _all_or_none(masks: list[Tensor | None], of: list[Tensor]) -> list[Tensor]:
@@ -212,13 +232,11 @@ def _all_or_none(masks: list[Tensor | None], of: list[Tensor]) -> list[Tensor]:
 # with W and its transpose, and each of these two is the other's derivative.
 
 
-class Match(torch.autograd.Function):
+class Match(_torch.Function):
     """match(image, reference, mask, reference_mask, pooled, method) with a gradient to the reference.
 
     Both have the same number of rows. The image gets the gradient of the identity; detach it where it shall get none.
     """
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -232,14 +250,18 @@ class Match(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        to_target = Adjoint.apply(grad, *_saved(ctx)) if ctx.needs_input_grad[1] else None
+        to_target = _torch.call(Adjoint, grad, *_saved(ctx)) if ctx.needs_input_grad[1] else None
         return grad if ctx.needs_input_grad[0] else None, to_target, None, None, None, None
 
+    @staticmethod
+    def tangent(ctx: Any, dimage: Tensor | None, dtarget: Tensor | None, *_: Any) -> Tensor:
+        parts = [] if dtarget is None else [_torch.call(Tangent, dtarget, *_saved(ctx))]
+        parts += [] if dimage is None else [dimage]
+        return sum(parts[1:], parts[0])
 
-class Tangent(torch.autograd.Function):
+
+class Tangent(_torch.Function):
     """W direction."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -259,13 +281,15 @@ class Tangent(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return Adjoint.apply(grad, *_saved(ctx)), *[None] * 6
+        return _torch.call(Adjoint, grad, *_saved(ctx)), *[None] * 6
+
+    @staticmethod
+    def tangent(ctx: Any, along: Tensor, *_: Any) -> Tensor:
+        return _torch.call(Tangent, along, *_saved(ctx))
 
 
-class Adjoint(torch.autograd.Function):
+class Adjoint(_torch.Function):
     """W^T direction."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -285,11 +309,15 @@ class Adjoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        return Tangent.apply(grad, *_saved(ctx)), *[None] * 6
+        return _torch.call(Tangent, grad, *_saved(ctx)), *[None] * 6
+
+    @staticmethod
+    def tangent(ctx: Any, along: Tensor, *_: Any) -> Tensor:
+        return _torch.call(Adjoint, along, *_saved(ctx))
 
 
 def _save(ctx: Any, image: Tensor, target: Tensor, mask: Tensor | None, target_mask: Tensor | None, *rest: int) -> None:
-    ctx.save_for_backward(image, target, mask, target_mask)
+    _torch.save(ctx, image, target, mask, target_mask)
     ctx.rest = rest
 
 
@@ -373,7 +401,7 @@ def _register_vmap(name: str, n_tensors: int, shape_of: int) -> None:
         result = getattr(getattr(torch.ops, _NAMESPACE), name)(*tensors, 1, *rest[1:])
         return result.reshape(info.batch_size, *shape), 0
 
-    torch.library.register_vmap(f"{_NAMESPACE}::{name}", rule)
+    _torch.register_vmap(f"{_NAMESPACE}::{name}", rule)
 
 
 _register_vmap("match_histograms", 4, 0)

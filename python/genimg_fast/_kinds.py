@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,15 @@ class Kinds:
     Args:
         operation: Its name, for errors.
         arrays: What arrays do, with ``is_float(x)``.
-        module: Where ``Tensors`` is, which does the same for tensors and knows their ``type``.
+        load: Imports and returns what does the same for tensors and knows their ``type``. (An import statement, which
+            compilers follow as they do not follow importlib.)
 
     Attributes:
         tensors: That, once torch is there and the first argument has been seen; before, None.
     """
 
-    def __init__(self, operation: str, arrays: Any, module: str) -> None:
-        self._operation, self._arrays, self._module = operation, arrays, module
+    def __init__(self, operation: str, arrays: Any, load: Callable[[], Any]) -> None:
+        self._operation, self._arrays, self._load = operation, arrays, load
         self.tensors: Any = None
 
     def of(self, name: str, x: Any) -> Any:
@@ -57,7 +58,7 @@ class Kinds:
     def of_any(self, function: str, name: str, x: Any) -> tuple[Any, Any]:
         """Return the same of an array or tensor of any dtype."""
         if self.tensors is None and "torch" in sys.modules:
-            self.tensors = importlib.import_module(self._module).Tensors
+            self.tensors = self._load()
         tensors = self.tensors
         if tensors is not None and isinstance(x, tensors.type):
             return tensors, x if tensors.is_dense(x) else strided(function, name, x)

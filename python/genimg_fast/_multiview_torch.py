@@ -37,10 +37,8 @@ def reduce(
 # Views are orthogonal, so each of the two is the other's adjoint, with other factors.
 
 
-class Apply(torch.autograd.Function):
+class Apply(_torch.Function):
     """apply(x, forward rows and tables, inverse rows and tables, copies, factors)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -67,15 +65,17 @@ class Apply(torch.autograd.Function):
         total: Any = None
         for part, weights in zip(grad.chunk(ctx.copies), factors.reshape(ctx.copies, views), strict=True):
             table = torch.stack([weights, weights, weights])
-            one = Reduce.apply(part, *inverse, *plan, table, False, ctx.channels)[0]
+            one = _torch.call(Reduce, part, *inverse, *plan, table, False, ctx.channels)[0]
             total = one if total is None else total + one
         return total, *[None] * 6
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor, *_: Any) -> Tensor:
+        return _torch.call(Apply, dx, *ctx.plans, ctx.copies, ctx.factors)
 
-class Reduce(torch.autograd.Function):
+
+class Reduce(_torch.Function):
     """reduce(prediction, inverse rows and tables, forward rows and tables, weights, guided, channels)."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(
@@ -100,27 +100,32 @@ class Reduce(torch.autograd.Function):
         plan, (rows, tables) = ctx.plans[:2], ctx.plans[2:]
         guidance, weights, variance_weights = ctx.weights
         shares = torch.stack([(1 - guidance) * weights, guidance * weights]) if ctx.guided else weights[None]
-        to_prediction = Apply.apply(to_noise, rows, tables, *plan, 1 + ctx.guided, shares)
+        to_prediction = _torch.call(Apply, to_noise, rows, tables, *plan, 1 + ctx.guided, shares)
         if ctx.has_variance:
             # The only negative entries of the tables are signs of channels, which variances do not take.
             conditional = (
                 torch.stack([0 * variance_weights, variance_weights]) if ctx.guided else variance_weights[None]
             )
             unsigned = (rows, tables.abs(), plan[0], plan[1].abs())
-            part = Apply.apply(to_variance, *unsigned, 1 + ctx.guided, conditional)
+            part = _torch.call(Apply, to_variance, *unsigned, 1 + ctx.guided, conditional)
             to_prediction = torch.cat([to_prediction, part], 1)
         return to_prediction, *[None] * 7
 
+    @staticmethod
+    def tangent(ctx: Any, along: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+        return _torch.call(Reduce, along, *ctx.plans, ctx.weights, ctx.guided, ctx.channels)
 
-def _new_numbers(values: Any) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
 
-
-_known_numbers = functools.lru_cache(maxsize=1024)(_new_numbers)
+@functools.lru_cache(maxsize=1024)
+def _known_numbers(values: Any) -> Tensor:
+    with _torch.for_keeps():
+        return torch.tensor(values, dtype=torch.float64)
 
 
 def _numbers(values: Any) -> Tensor:
-    return _new_numbers(values) if torch.compiler.is_compiling() else _known_numbers(values)
+    if torch.compiler.is_compiling():
+        return torch.tensor(values, dtype=torch.float64)
+    return _known_numbers(values)
 
 
 class Tensors:
@@ -172,7 +177,7 @@ class Tensors:
                 f"{function}: {name} must be a contiguous tensor of shape {tuple(shape)}, dtype {like.dtype} and "
                 f"device {like.device}, got {tuple(out.shape)}, {out.dtype} and {getattr(out, 'device', None)}"
             )
-        if _needs_autograd(like):
+        if _torch.needs_autograd(like):
             raise ValueError(f"{function}: {name} cannot be given where a gradient is needed")
         return out
 
@@ -183,8 +188,8 @@ class Tensors:
     @staticmethod
     def apply(x: Tensor, views: Views, copies: int, out: Tensor | None) -> Tensor:
         forward, inverse = views.on(x.device)
-        if _needs_autograd(x):
-            return Apply.apply(x, *forward, *inverse, copies, None)
+        if _torch.needs_autograd(x):
+            return _torch.call(Apply, x, *forward, *inverse, copies, None)
         if out is None:
             return apply(x, *forward, copies, None)
         if _torch.backend(x) in _KERNELS:
@@ -198,8 +203,8 @@ class Tensors:
     ) -> tuple[Tensor, Tensor]:
         forward, inverse = views.on(prediction.device)
         weights = _numbers(table)
-        if _needs_autograd(prediction):
-            return Reduce.apply(prediction, *inverse, *forward, weights, guided, channels)
+        if _torch.needs_autograd(prediction):
+            return _torch.call(Reduce, prediction, *inverse, *forward, weights, guided, channels)
         if outs is None:
             return reduce(prediction, *inverse, weights, guided, channels)
         if _torch.backend(prediction) in _KERNELS:
@@ -226,13 +231,16 @@ class Tensors:
         out: Tensor | None,
     ) -> Tensor:
         inverse = views.on(x.device)[1]
-        numbers: tuple[Any, ...] = (_numbers(table), guided, _numbers(coefficients), average)
+        table_numbers = _numbers(table)
         if out is not None:
             out = cls.output("MultiViewStep.step", "out", out, x, x.shape)
             x, prediction, noise = stepped_from(cls, out, x, prediction, noise)
-        if _torch.backend(x) not in _KERNELS or _needs_autograd(x) or _needs_autograd(prediction):
-            result = reference.multiview_step(x, prediction, noise, *inverse, *numbers)
+        if _torch.backend(x) not in _KERNELS or _torch.needs_autograd(x, prediction, noise):
+            result = reference.multiview_step(
+                x, prediction, noise, *inverse, table_numbers, guided, coefficients, average
+            )
             return result if out is None else out.copy_(result)
+        numbers = (table_numbers, guided, _numbers(coefficients), average)
         tensors = (x.contiguous(), prediction.contiguous(), None if noise is None else noise.contiguous())
         if out is None:
             return _torch.ops().multiview_step(*tensors, *inverse, *numbers)
@@ -248,13 +256,6 @@ class Tensors:
     @staticmethod
     def same(x: Tensor, like: Tensor) -> Tensor:
         return x.to(like)
-
-
-def _needs_autograd(x: Tensor) -> bool:
-    return (x.requires_grad and torch.is_grad_enabled()) or _functorch_level() is not None
-
-
-_functorch_level = torch._C._functorch.maybe_current_level
 
 
 # ---- What torch must know of the operators --------------------------------------------------------------------------
@@ -298,7 +299,7 @@ def _only_first(name: str, in_dims: tuple[Any, ...]) -> None:
         raise NotImplementedError(f"{name}: vmap over views, weights or factors is not supported")
 
 
-@torch.library.register_vmap("genimg_fast::multiview_apply")
+@_torch.vmap_rule("genimg_fast::multiview_apply")
 def _(info, in_dims, x, rows, tables, copies, factors):
     _only_first("apply_views", in_dims)
     x = x.movedim(in_dims[0], 0)
@@ -307,7 +308,7 @@ def _(info, in_dims, x, rows, tables, copies, factors):
     return stack.unflatten(0, (-1, size, batch)).movedim(1, 0).flatten(1, 2), 0
 
 
-@torch.library.register_vmap("genimg_fast::multiview_reduce")
+@_torch.vmap_rule("genimg_fast::multiview_reduce")
 def _(info, in_dims, prediction, rows, tables, weights, guided, channels):
     _only_first("reduce_views", in_dims)
     prediction = prediction.movedim(in_dims[0], 0)

@@ -238,46 +238,39 @@ def _run(name: str, *arguments: Any) -> Any:
     return getattr(_torch.ops() if is_served else reference, "statistics_" + name)(*arguments)
 
 
-def _needs_autograd(*tensors: Tensor | None) -> bool:
-    if torch._C._functorch.maybe_current_level() is not None:
-        return True
-    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+def _applied(function: type[_torch.Function], *arguments: Any) -> Any:
+    """Apply a function, with its derivatives where the tensors among its arguments may need them."""
+    if _torch.needs_autograd(*(x for x in arguments if isinstance(x, Tensor))):
+        return _torch.call(function, *arguments)
+    return function.forward(*arguments)
 
 
 def _correlation(a: Tensor, b: Tensor | None, radius: int) -> Tensor:
-    function = _Correlation.apply if _needs_autograd(a, b) else _Correlation.forward
-    return function(a, b, radius)
+    return _applied(_Correlation, a, b, radius)
 
 
 def _convolution(x: Tensor, taps: Tensor) -> Tensor:
-    function = _Convolution.apply if _needs_autograd(x, taps) else _Convolution.forward
-    return function(x, taps)
+    return _applied(_Convolution, x, taps)
 
 
 def _power_sums(x: Tensor, weight: Tensor | None, count: int) -> Tensor:
-    function = _PowerSums.apply if _needs_autograd(x, weight) else _PowerSums.forward
-    return function(x, weight, count)
+    return _applied(_PowerSums, x, weight, count)
 
 
 def _polynomial(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tensor:
-    function = _Polynomial.apply if _needs_autograd(x, weight, coefficients) else _Polynomial.forward
-    return function(x, weight, coefficients)
+    return _applied(_Polynomial, x, weight, coefficients)
 
 
 def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
-    function = _Centred.apply if _needs_autograd(x) else _Centred.forward
-    return function(x)
+    return _applied(_Centred, x)
 
 
 def _phases(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
-    function = _Phases.apply if _needs_autograd(bands, parents) else _Phases.forward
-    return function(bands, parents)
+    return _applied(_Phases, bands, parents)
 
 
-class _Correlation(torch.autograd.Function):
+class _Correlation(_torch.Function):
     """b None: a with itself."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(a: Tensor, b: Tensor | None, radius: int) -> Tensor:
@@ -285,7 +278,8 @@ class _Correlation(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
+        _torch.save(ctx, *inputs[:2])
+        ctx.radius = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -297,17 +291,25 @@ class _Correlation(torch.autograd.Function):
         to_b = _convolution(a, mirrored) if ctx.needs_input_grad[1] else None
         return to_a, to_b, None
 
+    @staticmethod
+    def tangent(ctx: Any, da: Tensor | None, db: Tensor | None, *_: Any) -> Tensor:
+        a, b = ctx.saved_tensors
+        if b is None:
+            half = _correlation(_given(da), a, ctx.radius)
+            return half + half.flip((1, 2))
+        parts = [] if da is None else [_correlation(da, b, ctx.radius)]
+        parts += [] if db is None else [_correlation(a, db, ctx.radius)]
+        return sum(parts[1:], parts[0])
 
-class _Convolution(torch.autograd.Function):
-    generate_vmap_rule = True
 
+class _Convolution(_torch.Function):
     @staticmethod
     def forward(x: Tensor, taps: Tensor) -> Tensor:
         return _run("convolution", x, taps)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+        _torch.save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -315,6 +317,13 @@ class _Convolution(torch.autograd.Function):
         to_x = _convolution(grad, taps.flip((1, 2))) if ctx.needs_input_grad[0] else None
         to_taps = _correlation(grad, x, taps.shape[1] // 2) if ctx.needs_input_grad[1] else None
         return to_x, to_taps
+
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor | None, dtaps: Tensor | None) -> Tensor:
+        x, taps = ctx.saved_tensors
+        parts = [] if dx is None else [_convolution(dx, taps)]
+        parts += [] if dtaps is None else [_convolution(x, dtaps)]
+        return sum(parts[1:], parts[0])
 
 
 def _derivative(coefficients: Tensor) -> Tensor:
@@ -325,16 +334,15 @@ def _derivative(coefficients: Tensor) -> Tensor:
     return coefficients[:, 1:] * torch.arange(1, count, dtype=coefficients.dtype, device=coefficients.device)
 
 
-class _PowerSums(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _PowerSums(_torch.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor | None, count: int) -> Tensor:
         return _run("power_sums", x, weight, count)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:2])
+        _torch.save(ctx, *inputs[:2])
+        ctx.count = inputs[2]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -343,17 +351,25 @@ class _PowerSums(torch.autograd.Function):
         to_weight = _polynomial(x, None, grad) if ctx.needs_input_grad[1] else None
         return to_x, to_weight, None
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor | None, dweight: Tensor | None, *_: Any) -> Tensor:
+        x, weight = ctx.saved_tensors
+        parts = [] if dweight is None else [_power_sums(x, dweight, ctx.count)]
+        if dx is not None:
+            sums = _power_sums(x, dx if weight is None else weight * dx, ctx.count)
+            factors = torch.arange(1, ctx.count, dtype=sums.dtype, device=sums.device)
+            parts.append(torch.cat([torch.zeros_like(sums[:, :1]), sums[:, :-1] * factors], 1))
+        return sum(parts[1:], parts[0])
 
-class _Polynomial(torch.autograd.Function):
-    generate_vmap_rule = True
 
+class _Polynomial(_torch.Function):
     @staticmethod
     def forward(x: Tensor, weight: Tensor | None, coefficients: Tensor) -> Tensor:
         return _run("polynomial", x, weight, coefficients)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
+        _torch.save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -364,11 +380,17 @@ class _Polynomial(torch.autograd.Function):
         to_coefficients = _power_sums(x, weighted, coefficients.shape[1]) if ctx.needs_input_grad[2] else None
         return to_x, to_weight, to_coefficients
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor | None, dweight: Tensor | None, dcoefficients: Tensor | None) -> Tensor:
+        x, weight, coefficients = ctx.saved_tensors
+        parts = [] if dx is None else [dx * _polynomial(x, weight, _derivative(coefficients))]
+        parts += [] if dweight is None else [dweight * _polynomial(x, None, coefficients)]
+        parts += [] if dcoefficients is None else [_polynomial(x, weight, dcoefficients)]
+        return sum(parts[1:], parts[0])
 
-class _Centred(torch.autograd.Function):
+
+class _Centred(_torch.Function):
     """A projection, which is its own adjoint."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -388,17 +410,19 @@ class _Centred(torch.autograd.Function):
         spread = (to_means / (ctx.shape[1] * ctx.shape[2]))[:, None, None]
         return spread.expand(ctx.shape).contiguous() if to_x is None else to_x + spread.to(to_x.dtype)
 
+    @staticmethod
+    def tangent(ctx: Any, dx: Tensor) -> tuple[Tensor, Tensor]:
+        return _centred(dx)
 
-class _Phases(torch.autograd.Function):
-    generate_vmap_rule = True
 
+class _Phases(_torch.Function):
     @staticmethod
     def forward(bands: Tensor, parents: Tensor | None) -> tuple[Tensor, Tensor]:
         return _run("phases", bands, parents)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        ctx.save_for_backward(*inputs)
+        _torch.save(ctx, *inputs)
 
     @staticmethod
     def backward(ctx: Any, to_magnitudes: Tensor, to_reals: Tensor) -> tuple[Any, ...]:
@@ -407,6 +431,29 @@ class _Phases(torch.autograd.Function):
         run = reference.statistics_phases_gradient if torch.is_grad_enabled() else _gradient_kernel
         to_bands, to_parents = run(bands, parents, to_magnitudes, to_reals)
         return to_bands, None if parents is None else to_parents
+
+    @staticmethod
+    def tangent(ctx: Any, dbands: Tensor | None, dparents: Tensor | None) -> tuple[Tensor, Tensor]:
+        bands, parents = ctx.saved_tensors
+        unit, dbands = _unit(bands), _given(dbands, bands)
+        magnitudes, reals = (unit.conj() * dbands).real, dbands.real
+        if parents is None:
+            return magnitudes, reals
+        unit, dparents = _unit(parents), _given(dparents, parents)
+        along = (unit.conj() * dparents).real
+        doubled = 2 * unit * dparents - unit * unit * along  # of z^2 / |z|
+        return torch.cat([magnitudes, along], 1), torch.cat([reals, doubled.real, doubled.imag], 1)
+
+
+def _given(tangent: Tensor | None, like: Tensor | None = None) -> Any:
+    return torch.zeros_like(like) if tangent is None and like is not None else tangent
+
+
+def _unit(z: Tensor) -> Tensor:
+    """Return z / |z|, and 0 where z counts as 0."""
+    square = z.real * z.real + z.imag * z.imag
+    counts = square >= torch.finfo(square.dtype).tiny
+    return torch.where(counts, z / torch.where(counts, square, 1).sqrt(), 0)
 
 
 def _gradient_kernel(*arguments: Any) -> tuple[Tensor, Tensor]:
@@ -474,4 +521,4 @@ def _split_batch(x: Tensor, size: int) -> Tensor:
 
 for _name in ("correlation", "convolution", "power_sums", "polynomial", "phases", "phases_gradient"):
     _name = "statistics_" + _name
-    torch.library.register_vmap(f"genimg_fast::{_name}", _vmap_rule(getattr(torch.ops.genimg_fast, _name).default))
+    _torch.register_vmap(f"genimg_fast::{_name}", _vmap_rule(getattr(torch.ops.genimg_fast, _name).default))

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from genimg_fast import _numpy
 
@@ -83,6 +87,150 @@ def backend(x: torch.Tensor) -> str:
 def ops() -> Any:
     """Return the operator namespace to call: torch.ops.genimg_fast, or the harness' own."""
     return torch.ops.genimg_fast if _cuda_on_cpu is None else _cuda_on_cpu
+
+
+# ---- Derivatives, and the modes that a call may come in --------------------------------------------------------------
+
+
+def needs_autograd(*tensors: torch.Tensor | None) -> bool:
+    """Tell whether a derivative may be needed, by either mode or a transform of torch.func; operators know of none."""
+    # A tensor with a tangent or under a transform need not say so, but there is a level.
+    if forward_ad._current_level >= 0 or _functorch_level() is not None:
+        return True
+    for x in tensors:
+        if x is not None and x.requires_grad:
+            return torch.is_grad_enabled()
+    return False
+
+
+_functorch_level = torch._C._functorch.maybe_current_level
+
+
+class Function(torch.autograd.Function):
+    """A function with derivatives of both modes, to be called by `call`.
+
+    A subclass has ``forward``, ``setup_context`` (which saves by `save`), ``backward``, and ``tangent``: what a jvp is.
+    """
+
+    generate_vmap_rule = True
+    forward_mode: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "jvp" not in vars(cls):
+            # A class of its own, because torch.compile refuses those with a jvp.
+            own = {"jvp": staticmethod(cls.tangent), "__module__": cls.__module__}
+            cls.forward_mode = type(cls)(cls.__name__ + "ForwardMode", (cls,), own)
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError("a differentiable function of genimg_fast lacks its tangent")
+
+
+def call(function: type[Function], *arguments: Any) -> Any:
+    """Apply a function where a derivative may be needed."""
+    if forward_ad._current_level >= 0:
+        return function.forward_mode.apply(*arguments)
+    return function.apply(*arguments)
+
+
+def save(ctx: Any, *tensors: torch.Tensor | None) -> None:
+    """Keep tensors for the derivatives of either mode; those that were made in inference mode are copied."""
+    if not torch.compiler.is_compiling():
+        tensors = tuple(x.clone() if x is not None and x.is_inference() else x for x in tensors)
+    ctx.save_for_backward(*tensors)
+    if forward_ad._current_level >= 0:
+        ctx.save_for_forward(*tensors)
+
+
+@contextlib.contextmanager
+def for_keeps() -> Iterator[None]:
+    """Make tensors that outlive a call: usable in any mode, whatever mode they are made in."""
+    with torch.inference_mode(False), _disable_current_modes():
+        yield
+
+
+class Kept:
+    """What is made once for each of some keys, such as tensors for each device, in whatever mode it is first needed.
+
+    Compilers take it as it is: arrays they could not follow.
+
+    Args:
+        make: Makes it of a key's parts.
+    """
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+        self._made: dict[Any, Any] = {}
+
+    def of(self, *key: Any) -> Any:
+        if torch.compiler.is_compiling():
+            name = f"_made_{key}".replace(".", "_")
+            self._add(name, *key)
+            return getattr(self, name)
+        made = self._made.get(key)
+        return self._new(key) if made is None else made
+
+    def _new(self, key: tuple[Any, ...]) -> Any:
+        if key not in self._made:
+            with for_keeps():
+                self._made[key] = self._make(*key)
+        return self._made[key]
+
+    @torch.compiler.assume_constant_result
+    def _add(self, name: str, *key: Any) -> bool:
+        # A compiler calls this while it compiles, and then finds the attribute; a dict it may have looked at before.
+        setattr(self, name, self._new(key))
+        return True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Kept, (self._make,)
+
+
+def full_precision(function: Any, x: torch.Tensor, *more: Any) -> Any:
+    """Return ``function(x, *more)``, whose products autocast does not round."""
+    if not torch.is_autocast_enabled(x.device.type):
+        return function(x, *more)
+    with torch.autocast(x.device.type, enabled=False):
+        return function(x, *more)
+
+
+def register_vmap(name: str, rule: Callable[..., Any]) -> None:
+    """Tell torch an operator's rule under vmap, as `torch.library.register_vmap` does, and under the older vmap too.
+
+    The older one serves ``torch.autograd.functional.jacobian(vectorize=True)`` and ``is_grads_batched``.
+    """
+    torch.library.register_vmap(name, rule)
+
+    def older(*arguments: Any) -> Any:
+        level = torch._C._vmapmode_increment_nesting() - 1
+        torch._C._vmapmode_decrement_nesting()
+        leaves, structure = tree_flatten(arguments)
+        is_batched = [isinstance(x, torch.Tensor) and _is_batched(x) for x in leaves]
+        plain = [
+            torch._remove_batch_dim(x, level, 1, 0) if batched else x
+            for x, batched in zip(leaves, is_batched, strict=True)
+        ]
+        size = next(x.shape[0] for x, batched in zip(plain, is_batched, strict=True) if batched)
+        in_dims = tree_unflatten([0 if batched else None for batched in is_batched], structure)
+        results, dims = rule(SimpleNamespace(batch_size=size), in_dims, *tree_unflatten(plain, structure))
+        if isinstance(results, torch.Tensor):
+            return torch._add_batch_dim(results, dims, level)
+        return type(results)(torch._add_batch_dim(x, dim, level) for x, dim in zip(results, dims, strict=True))
+
+    namespace, operator = name.split("::")
+    library = torch.library.Library(namespace, "IMPL")
+    library.impl(operator, older, "Batched")
+    _libraries.append(library)  # which undo what they did when they go
+
+
+def vmap_rule(name: str) -> Callable[[Callable[..., Any]], None]:
+    """Return a decorator that does what `register_vmap` does."""
+    return functools.partial(register_vmap, name)
+
+
+_libraries: list[Any] = []
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 
 
 def join_batch(size: int, x: torch.Tensor, dim: int | None) -> torch.Tensor:

@@ -606,4 +606,10 @@ def _has_whole_strides(x: np.ndarray) -> bool:
     return not any([stride % size for stride in x.strides])
 
 
-KINDS = Kinds("gram_matrix", _Arrays, "genimg_fast._gram_torch")
+def _tensors() -> Any:
+    from genimg_fast._gram_torch import Tensors
+
+    return Tensors
+
+
+KINDS = Kinds("gram_matrix", _Arrays, _tensors)

@@ -304,7 +304,10 @@ def sliced_wasserstein_loss(
     channels, ndim = x.shape[-3], max(x.ndim, y.ndim)
     directions = backend.directions(1 if channels == 1 else n_projections, channels, x, seed, generator)
     projected, target = (
-        directions @ z.reshape((1,) * (ndim - z.ndim) + z.shape[:-2] + (z.shape[-2] * z.shape[-1],)) for z in (x, y)
+        backend.project(
+            directions, z.reshape((1,) * (ndim - z.ndim) + z.shape[:-2] + (z.shape[-2] * z.shape[-1],))
+        )
+        for z in (x, y)
     )
     # Small changes of x leave the order of its pixels and so what they are matched to: x gets its gradient from the
     # difference alone.
@@ -424,6 +427,10 @@ class _Arrays:
         generator = np.random.default_rng(seed) if generator is None else generator
         normal = generator.standard_normal((count, channels))
         return (normal / np.linalg.norm(normal, axis=1, keepdims=True)).astype(like.dtype)
+
+    @staticmethod
+    def project(directions: np.ndarray, features: np.ndarray) -> np.ndarray:
+        return directions @ features
 
 
 _READABLE = 0x0101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED: one look in place of four

@@ -360,4 +360,10 @@ class _Arrays:
         return np.asarray(x, like.dtype)
 
 
-KINDS = Kinds("multiview", _Arrays, "genimg_fast._multiview_torch")
+def _tensors() -> Any:
+    from genimg_fast._multiview_torch import Tensors
+
+    return Tensors
+
+
+KINDS = Kinds("multiview", _Arrays, _tensors)

@@ -565,12 +565,12 @@ def multiview_step(
     tables: Tensor,
     weights: Tensor,
     guided: bool,
-    coefficients: Tensor,
+    coefficients: Sequence[float] | Tensor,
     average: int,
 ) -> Tensor:
     """x' = a x + b x0 + c m + deviation z; csrc/multiview/formula.h names the coefficients."""
     m, v = multiview_predictions(prediction, rows, tables, weights, guided, x.shape[1])
-    k, z = coefficients.tolist(), 0 if noise is None else noise.to(m)
+    k, z = [float(c) for c in coefficients], 0 if noise is None else noise.to(m)
     here = x.to(m)
     if average == 0:  # the prediction is averaged, before all else
         m, v = _mean(m, weights[1])[None], _mean(v, weights[2])[None]

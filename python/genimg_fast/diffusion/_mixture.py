@@ -10,6 +10,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast._core.backend import strided
+from genimg_fast._torch import full_precision
 
 Tensor = torch.Tensor
 PREDICTIONS = ("epsilon", "sample", "v_prediction")  # by their names in diffusers
@@ -86,7 +87,7 @@ class MixtureDenoiser:
     def predict(self, x: Tensor, abar: float, kind: str = "epsilon", labels: Tensor | None = None) -> Tensor:
         """Return what a network of a kind predicts: "epsilon", "sample" or "v_prediction"; otherwise as `expected`."""
         check.choice("kind", kind, PREDICTIONS)
-        x0, epsilon = self._posterior(x, abar, labels)
+        x0, epsilon = full_precision(self._posterior, x, abar, labels)
         if kind == "v_prediction":
             return (abar**0.5 * epsilon - (1 - abar) ** 0.5 * x0).to(x.dtype)
         return (x0 if kind == "sample" else epsilon).to(x.dtype)
@@ -101,7 +102,7 @@ class MixtureDenoiser:
         if not 0 <= sigma <= 1:
             raise ValueError(f"MixtureDenoiser: sigma must be from 0 to 1, got {sigma}")
         size = math.hypot(1 - sigma, sigma)  # x / size has the variances of a diffusion
-        x0, epsilon = self._posterior(x / size, ((1 - sigma) / size) ** 2, labels)
+        x0, epsilon = full_precision(self._posterior, x / size, ((1 - sigma) / size) ** 2, labels)
         return (epsilon - x0).to(x.dtype)
 
     def network(self, scheduler: Any, labels: Sequence[int] | None = None) -> Callable[[Tensor, float], Tensor]:

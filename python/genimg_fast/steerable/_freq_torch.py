@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import einsum, fft
+from torch import fft
 
 from genimg_fast import _torch, reference
 from genimg_fast.steerable import _freq_map
 from genimg_fast.steerable._freq_map import FreqMap
 
-__all__ = ["einsum", "fft"]
+__all__ = ["fft"]
 
 KIND = "tensors"
 REAL = "float16, bfloat16, float32 or float64"
@@ -46,6 +46,10 @@ def analysis_masks(spectrum: torch.Tensor, *arguments: Any) -> list[torch.Tensor
 
 def synthesis_masks(spectra: Sequence[torch.Tensor], *arguments: Any) -> torch.Tensor:
     return _ops().steerable_freq_synthesis_masks.default(spectra, *arguments)
+
+
+def einsum(equation: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return _torch.full_precision(lambda one: torch.einsum(equation, one, y), x)
 
 
 def join(real: torch.Tensor, imaginary: torch.Tensor) -> torch.Tensor:
@@ -133,10 +137,8 @@ def _run_synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Te
     return _freq_map.synthesis(_served(m, backend), coefficients, _this_door)
 
 
-class _Analysis(torch.autograd.Function):
+class _Analysis(_torch.Function):
     """Linear: its derivative is itself, its gradient the synthesis with the same map."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(m: FreqMap, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -153,10 +155,12 @@ class _Analysis(torch.autograd.Function):
         given = [grad for grad in grads if grad is not None]
         return None, synthesis(used, given) if given else None
 
+    @staticmethod
+    def tangent(ctx: Any, _: Any, along: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(analysis(ctx.m, along))
 
-class _Synthesis(torch.autograd.Function):
-    generate_vmap_rule = True
 
+class _Synthesis(_torch.Function):
     @staticmethod
     def forward(m: FreqMap, *coefficients: torch.Tensor) -> torch.Tensor:
         return _run_synthesis(m, coefficients)
@@ -172,6 +176,11 @@ class _Synthesis(torch.autograd.Function):
         grads = iter(_gradient_of_synthesis(used, grad))
         return None, *(next(grads) if need else None for need in needed)
 
+    @staticmethod
+    def tangent(ctx: Any, _: Any, *tangents: torch.Tensor | None) -> torch.Tensor:
+        used = ctx.m.only([tangent is not None for tangent in tangents])
+        return synthesis(used, [tangent for tangent in tangents if tangent is not None])
+
 
 def _gradient_of_synthesis(m: FreqMap, grad: torch.Tensor) -> Sequence[torch.Tensor]:
     if not m.real_part:
@@ -183,42 +192,17 @@ def _gradient_of_synthesis(m: FreqMap, grad: torch.Tensor) -> Sequence[torch.Ten
     ]
 
 
-# Forward mode has classes of its own, because torch.compile refuses those with a jvp.
-
-
-class _AnalysisForwardMode(_Analysis):
-    @staticmethod
-    def jvp(ctx: Any, _: Any, tangent: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(analysis(ctx.m, tangent))
-
-
-class _SynthesisForwardMode(_Synthesis):
-    @staticmethod
-    def jvp(ctx: Any, _: Any, *tangents: torch.Tensor | None) -> torch.Tensor:
-        used = ctx.m.only([tangent is not None for tangent in tangents])
-        return synthesis(used, [tangent for tangent in tangents if tangent is not None])
-
-
-def _in_forward_mode() -> bool:
-    # A tensor with a tangent does not say so, but there is a level.
-    return torch.autograd.forward_ad._current_level >= 0
-
-
 def analysis(m: FreqMap, image: torch.Tensor) -> Sequence[torch.Tensor]:
     """Return the wanted coefficients of ``image`` (batch, height, width) in float32 or float64; differentiable."""
-    if _in_forward_mode():
-        return _AnalysisForwardMode.apply(m, image)
-    if torch.is_grad_enabled() and image.requires_grad:
-        return _Analysis.apply(m, image)
+    if _torch.needs_autograd(image):
+        return _torch.call(_Analysis, m, image)
     return _run_analysis(m, image)
 
 
 def synthesis(m: FreqMap, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the image (batch, height, width) of at least one coefficient; differentiable."""
-    if _in_forward_mode():
-        return _SynthesisForwardMode.apply(m, *coefficients)
-    if torch.is_grad_enabled() and any(c.requires_grad for c in coefficients):
-        return _Synthesis.apply(m, *coefficients)
+    if _torch.needs_autograd(*coefficients):
+        return _torch.call(_Synthesis, m, *coefficients)
     return _run_synthesis(m, coefficients)
 
 
@@ -303,7 +287,7 @@ def _register(ops: Any) -> None:
             continue
         op = getattr(ops, name).default
         torch.library.register_fake(op.name().removesuffix(".default"), fake)
-        torch.library.register_vmap(op.name().removesuffix(".default"), vmap(op))
+        _torch.register_vmap(op.name().removesuffix(".default"), vmap(op))
 
 
 _register(torch.ops.genimg_fast)

@@ -52,8 +52,8 @@ def _analysis(
     image: torch.Tensor, positions: Sequence[int], order: int, levels: int, edge: int, adjoint: bool
 ) -> Sequence[torch.Tensor]:
     arguments = (positions, order, levels, edge, adjoint)
-    if torch.is_grad_enabled() and image.requires_grad:
-        return _Analysis.apply(image, *arguments)
+    if _torch.needs_autograd(image):
+        return _torch.call(_Analysis, image, *arguments)
     return _ops().space_analysis(image, *arguments)
 
 
@@ -67,17 +67,15 @@ def _synthesis(
     adjoint: bool,
 ) -> torch.Tensor:
     arguments = (*shape, order, levels, edge, adjoint)
-    if torch.is_grad_enabled() and any(c.requires_grad for c in coefficients):
-        return _Synthesis.apply(positions, *arguments, *coefficients)
+    if _torch.needs_autograd(*coefficients):
+        return _torch.call(_Synthesis, positions, *arguments, *coefficients)
     return _ops().space_synthesis(list(coefficients), positions, *arguments)
 
 
 # All maps are linear: the gradient of one is the other operator's adjoint, which has a gradient in turn.
 
 
-class _Analysis(torch.autograd.Function):
-    generate_vmap_rule = True
-
+class _Analysis(_torch.Function):
     @staticmethod
     def forward(
         image: torch.Tensor, positions: Sequence[int], order: int, levels: int, edge: int, adjoint: bool
@@ -94,10 +92,12 @@ class _Analysis(torch.autograd.Function):
         positions, order, levels, edge, adjoint = ctx.arguments
         return _synthesis(grads, positions, ctx.shape, order, levels, edge, not adjoint), *(None,) * 5
 
+    @staticmethod
+    def tangent(ctx: Any, along: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
+        return tuple(_analysis(along, *ctx.arguments))
 
-class _Synthesis(torch.autograd.Function):
-    generate_vmap_rule = True
 
+class _Synthesis(_torch.Function):
     @staticmethod
     def forward(
         positions: Sequence[int],
@@ -125,6 +125,13 @@ class _Synthesis(torch.autograd.Function):
         for i, grad in zip(wanted, made, strict=True):
             out[i] = grad
         return *(None,) * 7, *out
+
+    @staticmethod
+    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
+        positions, height, width, *arguments = ctx.arguments
+        given = [(position, c) for position, c in zip(positions, tangents[7:], strict=True) if c is not None]
+        chosen, along = zip(*given, strict=True)
+        return _synthesis(along, chosen, (height, width), *arguments)
 
 
 def _size(shape: Sequence[int], position: int, order: int, levels: int) -> tuple[int, int]:
@@ -185,7 +192,7 @@ def _register(ops: Any) -> None:
     ):
         name = op.name().removesuffix(".default")
         torch.library.register_fake(name, fake)
-        torch.library.register_vmap(name, batched(op))
+        _torch.register_vmap(name, batched(op))
 
 
 def _ops() -> Any:

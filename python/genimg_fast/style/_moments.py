@@ -13,6 +13,7 @@ import torch
 
 import genimg_fast as gf
 from genimg_fast._core.backend import strided
+from genimg_fast._torch import full_precision
 
 _EPSILON = 1e-5  # of the largest variance: what is below counts as no variance at all
 
@@ -68,7 +69,8 @@ def wct(content: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
     colour = _power(gf.gram_matrix(style, normalization="wct"), 0.5)
     mean, style_mean = (maps.mean((-2, -1), keepdim=True) for maps in (content, style))
     matrix = (colour @ whiten).to(content.dtype)
-    return ((matrix @ (content - mean).flatten(-2)).unflatten(-1, content.shape[-2:]) + style_mean) * style_unit
+    coloured = full_precision(torch.matmul, matrix, (content - mean).flatten(-2))
+    return (coloured.unflatten(-1, content.shape[-2:]) + style_mean) * style_unit
 
 
 def _unit(maps: torch.Tensor) -> torch.Tensor:

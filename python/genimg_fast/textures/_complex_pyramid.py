@@ -6,7 +6,6 @@ IJCV 40 (2000), section 1.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 import genimg_fast as gf
+from genimg_fast._torch import Kept
 from genimg_fast.steerable import _freq_torch
 from genimg_fast.textures._transforms import Shape, enlarged, inverse, spectrum
 
@@ -92,7 +92,7 @@ class ComplexPyramid:
             pyramid=(*every.pyramid[:5], 1, *every.pyramid[6:]),
             subset=(0, 0, *[bands] * (n_scales - 1), 1, *[0] * reconstructions),
         )
-        self._mask_of = functools.cache(self._new_masks)
+        self._kept_masks = Kept(self._new_masks)
 
     def gain(self, scale: int) -> float:
         """Return what a scale's values are multiplied by in `SteerablePyramidFreq`, which crops spectra as they are."""
@@ -157,7 +157,7 @@ class ComplexPyramid:
 
     def _masks(self, like: Tensor) -> _Masks:
         dtype = like.dtype if like.is_complex() else like.dtype.to_complex()
-        return self._mask_of(dtype, like.device)
+        return self._kept_masks.of(dtype, like.device)
 
     def _new_masks(self, dtype: torch.dtype, device: torch.device) -> _Masks:
         """Return the filters of the way back, which are those of the analysis conjugated: the spectra of an impulse."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from genimg_fast import _arguments as check
 from genimg_fast._core.backend import strided
 from genimg_fast._system import system
+from genimg_fast._torch import for_keeps
 from genimg_fast.textures._analysis import max_height
 from genimg_fast.textures._complex_pyramid import MASKS, ComplexPyramid
 from genimg_fast.textures._joint_statistics import JointStatistics, Settings, measure, ratio, root
@@ -106,9 +107,10 @@ class PortillaSimoncelli(nn.Module):
             "residual_highpass",
         ]
         shapes = self._shapes()
-        self._kept = OrderedDict((name, self._is_kept(name, shape)) for name, (shape, _) in shapes.items())
+        with for_keeps():
+            self._kept = OrderedDict((name, self._is_kept(name, shape)) for name, (shape, _) in shapes.items())
+            index = torch.cat([kept.flatten() for kept in self._kept.values()]).nonzero()[:, 0]
         every = [scale for shape, scales in shapes.values() for scale in _scale_of_each(shape, scales)]
-        index = torch.cat([kept.flatten() for kept in self._kept.values()]).nonzero()[:, 0]
         self._scale_of_each = [every[i] for i in index.tolist()]
         self.register_buffer("_index", index, persistent=False)
         powers = [torch.tensor(_POWERS.get(name, 0)).expand(shape).flatten() for name, (shape, _) in shapes.items()]

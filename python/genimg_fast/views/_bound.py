@@ -26,8 +26,7 @@ class Constant:
     def __init__(self, values: np.ndarray | Callable[[], np.ndarray]) -> None:
         self._values = values
         self._arrays: dict[Any, np.ndarray] = {}
-        # Compilers follow what was there before them, so not only when the first tensor comes.
-        self._tensors: Any = _tensors(self) if "torch" in sys.modules else None
+        self._tensors = kept(self._tensor)
 
     @property
     def values(self) -> np.ndarray:
@@ -38,19 +37,30 @@ class Constant:
     def like(self, x: Planes) -> Any:
         """Return the numbers as x is."""
         if is_tensor(x):
-            if self._tensors is None:
-                self._tensors = _tensors(self)
-            return self._tensors.on(x.dtype, x.device)
+            self._tensors = self._tensors or kept(self._tensor)
+            return self._tensors.of(x.dtype, x.device)
         if x.dtype not in self._arrays:
             values = self.values
             self._arrays[x.dtype] = values if values.dtype.kind == "i" else values.astype(x.dtype)
         return self._arrays[x.dtype]
 
+    def _tensor(self, dtype: Any, device: Any) -> Any:
+        import torch
 
-def _tensors(constant: Constant) -> Any:
-    from genimg_fast.views._bound_torch import Tensors
+        values = self.values
+        return torch.from_numpy(values).to(device, None if values.dtype.kind == "i" else dtype)
 
-    return Tensors(constant)
+
+def kept(make: Callable[..., Any]) -> Any:
+    """Return a `_torch.Kept` of tensors; None while torch was not imported.
+
+    Compilers follow what was there before them, so not only when the first tensor comes.
+    """
+    if "torch" not in sys.modules:
+        return None
+    from genimg_fast._torch import Kept
+
+    return Kept(make)
 
 
 def as_array(values: Any) -> np.ndarray:
@@ -87,6 +97,7 @@ class BoundView(ABC):
     row: Row | None = None
     is_orthogonal: bool | None = True
     is_component = False
+    origin: tuple[Any, Shape] | None = None  # the view and the shape that it was bound to
 
     def __init__(self, name: str, shape: Shape) -> None:
         self.name, self.shape = name, shape
@@ -120,6 +131,10 @@ class BoundView(ABC):
     def __repr__(self) -> str:
         return f"<view {self.name!r} of {self.shape}>"
 
+    def __reduce__(self) -> Any:
+        # Its functions are made anew: they cannot be pickled.
+        return super().__reduce__() if self.origin is None else (_bound, self.origin)
+
     def _in_float(self, function: Callable[[Planes], Planes], x: Planes) -> Planes:
         if is_tensor(x):
             # What is neither strided nor has values gets its sentence; all others are spared the call.
@@ -147,6 +162,10 @@ class BoundView(ABC):
         return v
 
 
+def _bound(view: Any, shape: Shape) -> BoundView:
+    return view.bind(shape)
+
+
 class Permutation(BoundView):
     """A signed permutation: exact, bit for bit."""
 
@@ -164,6 +183,9 @@ class Permutation(BoundView):
 
     def _variance(self, v: Planes) -> Planes:
         return self._back(v, signed=False)
+
+    def __reduce__(self) -> Any:
+        return Permutation, (self.name, self.shape, self.row)
 
 
 class _Gather:
@@ -220,10 +242,12 @@ class Linear(BoundView):
 
 def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:
     """Return a function's result, in x's dtype; half types are computed in float32."""
+    if is_tensor(x):
+        from genimg_fast._torch import full_precision
+
+        return full_precision(function, x if x.dtype.itemsize >= 4 else x.float()).to(x.dtype)
     if x.dtype.itemsize >= 4:
         return function(x)
-    if is_tensor(x):
-        return function(x.float()).to(x.dtype)
     return function(x.astype(np.float32)).astype(x.dtype)
 
 

@@ -38,7 +38,10 @@ class View(ABC):
             TypeError: Sides that are no integers.
             ValueError: It is not defined for this shape, or a parameter is wrong.
         """
-        return self._bind(checked_shape(shape, f"view {str(self)!r}"))
+        checked = checked_shape(shape, f"view {str(self)!r}")
+        bound = self._bind(checked)
+        bound.origin = self, checked
+        return bound
 
     def scaled(self, factor: int) -> View:
         """Return the view of pictures some times as large that does to them what this one does to small ones.
@@ -178,7 +181,7 @@ class Composition(View):
         )
 
     def _bind(self, shape: Shape) -> BoundView:
-        return chain(str(self), shape, [part._bind(shape) for part in self.parts])
+        return chain(str(self), shape, [part.bind(shape) for part in self.parts])
 
     def _scaled(self, times: int) -> View:
         first, *others = (part.scaled(times) for part in self.parts)

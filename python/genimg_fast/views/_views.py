@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 from genimg_fast._arguments import integer
-from genimg_fast.views._bound import BoundView
+from genimg_fast.views._bound import BoundView, kept
 from genimg_fast.views._check import check_view
 from genimg_fast.views._plan import MAX_VIEWS, Plan, Row, checked_shape, described, inverse, larger, pack
 from genimg_fast.views._view import as_view
@@ -54,7 +54,7 @@ class Views:
         self.forward_plan = pack(rows)
         self.inverse_plan = pack([inverse(row, self.shape[1]) for row in rows])
         _warn_of_noise(self._bound)
-        self._on: dict[Any, tuple[Plan, Plan]] = {}
+        self._tensors = kept(self._plans)
 
     def scaled(self, factor: int) -> Views:
         """Return the same views of pictures that are some times as large: see `View.scaled`.
@@ -73,15 +73,17 @@ class Views:
         """Return the forward and the inverse plan as tensors: the rows on the CPU, the tables on a device."""
         import torch
 
-        device = torch.device(device)
-        if device not in self._on:
-            with torch.inference_mode(False):  # what is kept may be used with gradients later
-                forward, backward = (
-                    Plan(torch.from_numpy(plan.rows), torch.from_numpy(plan.tables).to(device))
-                    for plan in (self.forward_plan, self.inverse_plan)
-                )
-            self._on[device] = forward, backward
-        return self._on[device]
+        self._tensors = self._tensors or kept(self._plans)
+        return self._tensors.of(torch.device(device))
+
+    def _plans(self, device: Any) -> tuple[Plan, Plan]:
+        import torch
+
+        forward, backward = (
+            Plan(torch.from_numpy(plan.rows), torch.from_numpy(plan.tables).to(device))
+            for plan in (self.forward_plan, self.inverse_plan)
+        )
+        return forward, backward
 
     def __len__(self) -> int:
         return len(self._bound)
