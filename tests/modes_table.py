@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,7 +46,10 @@ def gram_matrix_centred_and_masked(dtype):
 
 
 def gram_matrix_of_two_layers(dtype):
-    return Case(lambda x, y: gf.gram_matrix(x, other=y, shift=(1, 2)), (_features(dtype), _normal(2, 4, 8, 9, seed=1, dtype=dtype)))
+    return Case(
+        lambda x, y: gf.gram_matrix(x, other=y, shift=(1, 2)),
+        (_features(dtype), _normal(2, 4, 8, 9, seed=1, dtype=dtype)),
+    )
 
 
 def gram_loss(dtype):
@@ -74,7 +78,10 @@ def match_histograms(dtype):
 
 def match_histograms_by_rank(dtype):
     image = _normal(2, 6, 5, seed=1, dtype=dtype)
-    return Case(lambda y: gf.match_histograms(image, y, method="rank", source_gradient="straight-through"), (_normal(2, 5, 7, dtype=dtype),))
+    return Case(
+        lambda y: gf.match_histograms(image, y, method="rank", source_gradient="straight-through"),
+        (_normal(2, 5, 7, dtype=dtype),),
+    )
 
 
 def match_histograms_of_a_dict(dtype):
@@ -104,7 +111,9 @@ def steerable_pyramid_freq_complex(dtype):
 
 def steerable_pyramid_freq_back(dtype):
     pyramid = gf.SteerablePyramidFreq((16, 20), 2, is_complex=True)
-    return Case(lambda x: pyramid.recon_pyr({k: c * c for k, c in pyramid(x).items()}), (_normal(2, 16, 20, dtype=dtype),))
+    return Case(
+        lambda x: pyramid.recon_pyr({k: c * c for k, c in pyramid(x).items()}), (_normal(2, 16, 20, dtype=dtype),)
+    )
 
 
 def steerable_pyramid_freq_steered(dtype):
@@ -119,7 +128,9 @@ def steerable_pyramid_space(dtype):
 
 def steerable_pyramid_space_back(dtype):
     pyramid = gf.SteerablePyramidSpace((20, 24), 1, 1)
-    return Case(lambda x: pyramid.recon_pyr({k: c * c for k, c in pyramid(x).items()}), (_normal(2, 20, 24, dtype=dtype),))
+    return Case(
+        lambda x: pyramid.recon_pyr({k: c * c for k, c in pyramid(x).items()}), (_normal(2, 20, 24, dtype=dtype),)
+    )
 
 
 def apply_views(dtype):
@@ -174,16 +185,28 @@ def portilla_simoncelli_of_matlab(dtype):
     return Case(model.matlab_statistics, (_normal(2, 1, 16, 16, dtype=dtype),))
 
 
-OPERATIONS = {name: f for name, f in list(globals().items()) if getattr(f, "__module__", None) == __name__ and not name.startswith("_") and not isinstance(f, type)}
+OPERATIONS = {
+    name: f
+    for name, f in list(globals().items())
+    if getattr(f, "__module__", None) == __name__ and not name.startswith("_") and not isinstance(f, type)
+}
 
-import warnings
+
 def view_case(name):
     flow = torch.linspace(0, 1, 2 * 16 * 16).reshape(2, 16, 16)
     mask = torch.linspace(0, 1, 256).reshape(16, 16)
-    p = {"rotate": {"degrees": 30.0}, "warp": {"flow": flow.numpy()}, "mask": {"mask": mask.numpy()}, "mask_complement": {"mask": mask.numpy()}, "scale": {"factor": 0.5}}.get(name, {})
+    p = {
+        "rotate": {"degrees": 30.0},
+        "warp": {"flow": flow.numpy()},
+        "mask": {"mask": mask.numpy()},
+        "mask_complement": {"mask": mask.numpy()},
+        "scale": {"factor": 0.5},
+    }.get(name, {})
+
     def make(dtype):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             b = gf.view(name, **p).bind(SHAPE)
         return Case(lambda x: (b.apply(x), b.inverse(x)), (_picture(dtype),))
+
     return make

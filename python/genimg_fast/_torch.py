@@ -120,7 +120,7 @@ class Function(torch.autograd.Function):
         if "jvp" not in vars(cls):
             # A class of its own, because torch.compile refuses those with a jvp.
             own = {"jvp": staticmethod(cls.tangent), "__module__": cls.__module__}
-            cls.forward_mode = type(cls)(cls.__name__ + "ForwardMode", (cls,), own)
+            cls.forward_mode = type(cls)(cls.__name__ + "ForwardMode", (cls,), own)  # type: ignore[misc]
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Any) -> Any:
