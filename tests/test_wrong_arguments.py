@@ -244,10 +244,8 @@ def test_threads() -> None:
 
 
 def test_more_views_than_kernels_take() -> None:
-    views = gf.Views(["identity"] * 65, (1, 4, 4))
-    for function in (gf.apply_views, gf.reduce_views):
-        with pytest.raises(ValueError, match=f"{function.__name__}: views must be at most 64, got 65"):
-            function(np.zeros((130, 1, 4, 4)), views)
+    with pytest.raises(ValueError, match="64"):
+        gf.Views(["identity"] * 65, (1, 4, 4))
 
 
 # ---- Masked arrays --------------------------------------------------------------------------------------------------
