@@ -139,7 +139,8 @@ class Tensors:
     ) -> list[Tensor]:
         sources = images if straight else [image.detach() for image in images]
         return [
-            _torch.call(Match, *arguments, 1, method) for arguments in zip(sources, targets, masks, target_masks, strict=True)
+            _torch.call(Match, *arguments, 1, method)
+            for arguments in zip(sources, targets, masks, target_masks, strict=True)
         ]
 
     @staticmethod

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from genimg_fast import _arguments as check
+from genimg_fast._step import Report
 
 OPTIMIZERS = ("lbfgs", "adam")
 
@@ -63,7 +64,7 @@ def checked_settings(optimizer: Any, n_iter: Any, tolerance: Any, learning_rate:
 
 
 @dataclass(frozen=True)
-class DescentStep:
+class DescentStep(Report):
     """Where a descent stands after an evaluation.
 
     Attributes:

@@ -274,9 +274,7 @@ def sliced_wasserstein_loss(
     channels, ndim = x.shape[-3], max(x.ndim, y.ndim)
     directions = backend.directions(1 if channels == 1 else n_projections, channels, x, seed, generator)
     projected, target = (
-        backend.project(
-            directions, z.reshape((1,) * (ndim - z.ndim) + z.shape[:-2] + (z.shape[-2] * z.shape[-1],))
-        )
+        backend.project(directions, z.reshape((1,) * (ndim - z.ndim) + z.shape[:-2] + (z.shape[-2] * z.shape[-1],)))
         for z in (x, y)
     )
     # Small changes of x leave the order of its pixels and so what they are matched to: x gets its gradient from the

@@ -93,6 +93,7 @@ class SteerablePyramidFreq:
         self._forward, self._backward = self._maps()
         self.pyr_size = OrderedDict((key, self._forward.size(k)) for k, key in enumerate(self._keys))
         self._shapes = {key: self._forward.shape(k) for k, key in enumerate(self._keys)}
+        self._names = {key: f"pyr_coeffs[{key!r}]" for key in self._keys}  # compilers cannot make these
 
     def __repr__(self) -> str:
         return (
@@ -384,14 +385,14 @@ class SteerablePyramidFreq:
             if key not in pyr_coeffs or key not in self._shapes:
                 raise ValueError(f"pyr_coeffs must have the scales {list(self._keys)}, got {list(pyr_coeffs)}")
         first = pyr_coeffs[keys[0]]
-        door = _door(first, f"pyr_coeffs[{keys[0]!r}]")
+        door = _door(first, self._names[keys[0]])
         batch = tuple(first.shape[: -len(self._shapes[keys[0]])])
         for key in keys:
             self._check_coefficient(key, pyr_coeffs[key], door, batch, door.device(first))
         return door, batch
 
     def _check_coefficient(self, key: Scale, c: Array, door: Any, batch: tuple[int, ...], device: Any) -> None:
-        name = f"pyr_coeffs[{key!r}]"
+        name = self._names[key]
         if _door(c, name) is not door or door.device(c) != device:
             raise ValueError(
                 f"{name} must be on {device}, like the other coefficients, got {_find_door(c, name).device(c)}"

@@ -83,6 +83,7 @@ class SteerablePyramidSpace:
         self.pyr_size[RESIDUALS[1]] = size
         self._keys = tuple(self.pyr_size)
         self._positions = {key: i for i, key in enumerate(self._keys)}
+        self._names = {key: f"pyr_coeffs[{key!r}]" for key in self._keys}  # compilers cannot make these
 
     def __repr__(self) -> str:
         return (
@@ -180,7 +181,7 @@ class SteerablePyramidSpace:
                     f"pyr_coeffs: all coefficients must be of one kind, got {type(first).__name__} for {keys[0]!r} and "
                     f"{type(c).__name__} for {key!r}"
                 )
-            _maps_for(f"pyr_coeffs[{key!r}]", c)
+            _maps_for(self._names[key], c)
             if c.dtype != first.dtype or getattr(c, "device", None) != getattr(first, "device", None):
                 raise ValueError(
                     f"pyr_coeffs: all coefficients must have one dtype and device, got {_kind(first)} for {keys[0]!r} "
