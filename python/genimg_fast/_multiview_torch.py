@@ -54,14 +54,16 @@ class Apply(_torch.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, *plans, ctx.copies, ctx.factors = inputs
-        ctx.plans, ctx.channels = plans, x.shape[1]
+        x, *plans, ctx.copies, factors = inputs
+        ctx.channels = x.shape[1]
+        _torch.save(ctx, *plans, factors)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        plan, inverse = ctx.plans[:2], ctx.plans[2:]
+        *plans, factors = ctx.saved_tensors
+        plan, inverse = plans[:2], plans[2:]
         views = len(plan[0])
-        factors = torch.ones(ctx.copies, views, dtype=torch.float64) if ctx.factors is None else ctx.factors
+        factors = torch.ones(ctx.copies, views, dtype=torch.float64) if factors is None else factors
         total: Any = None
         for part, weights in zip(grad.chunk(ctx.copies), factors.reshape(ctx.copies, views), strict=True):
             table = torch.stack([weights, weights, weights])
@@ -71,7 +73,8 @@ class Apply(_torch.Function):
 
     @staticmethod
     def tangent(ctx: Any, dx: Tensor, *_: Any) -> Tensor:
-        return _torch.call(Apply, dx, *ctx.plans, ctx.copies, ctx.factors)
+        *plans, factors = ctx.saved_tensors
+        return _torch.call(Apply, dx, *plans, ctx.copies, factors)
 
 
 class Reduce(_torch.Function):
@@ -92,13 +95,14 @@ class Reduce(_torch.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        prediction, *plans, ctx.weights, ctx.guided, ctx.channels = inputs
-        ctx.plans, ctx.has_variance = plans, prediction.shape[1] > ctx.channels
+        prediction, *tensors, ctx.guided, ctx.channels = inputs
+        ctx.has_variance = prediction.shape[1] > ctx.channels
+        _torch.save(ctx, *tensors)
 
     @staticmethod
     def backward(ctx: Any, to_noise: Tensor, to_variance: Tensor) -> tuple[Any, ...]:
-        plan, (rows, tables) = ctx.plans[:2], ctx.plans[2:]
-        guidance, weights, variance_weights = ctx.weights
+        *plan, rows, tables, table = ctx.saved_tensors
+        guidance, weights, variance_weights = table
         shares = torch.stack([(1 - guidance) * weights, guidance * weights]) if ctx.guided else weights[None]
         to_prediction = _torch.call(Apply, to_noise, rows, tables, *plan, 1 + ctx.guided, shares)
         if ctx.has_variance:
@@ -113,7 +117,7 @@ class Reduce(_torch.Function):
 
     @staticmethod
     def tangent(ctx: Any, along: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-        return _torch.call(Reduce, along, *ctx.plans, ctx.weights, ctx.guided, ctx.channels)
+        return _torch.call(Reduce, along, *ctx.saved_tensors, ctx.guided, ctx.channels)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -126,6 +130,19 @@ def _numbers(values: Any) -> Tensor:
     if torch.compiler.is_compiling():
         return torch.tensor(values, dtype=torch.float64)
     return _known_numbers(values)
+
+
+def _predictions(
+    prediction: Tensor, plans: tuple[Tensor, ...], table: Averaging, guided: bool, x: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Return each view's guided prediction and variance in the picture's own place; differentiable."""
+    real = prediction if prediction.dtype == torch.float64 else prediction.float()
+    views = range(len(plans[0]))
+    alone = [tuple(float(i == j) for j in views) for i in views]
+    return [
+        _torch.call(Reduce, real.contiguous(), *plans, _numbers((table[0], one, one)), guided, x.shape[1])
+        for one in alone
+    ]
 
 
 class Tensors:
@@ -230,15 +247,16 @@ class Tensors:
         average: int,
         out: Tensor | None,
     ) -> Tensor:
-        inverse = views.on(x.device)[1]
+        forward, inverse = views.on(x.device)
         table_numbers = _numbers(table)
         if out is not None:
             out = cls.output("MultiViewStep.step", "out", out, x, x.shape)
             x, prediction, noise = stepped_from(cls, out, x, prediction, noise)
         if _torch.backend(x) not in _KERNELS or _torch.needs_autograd(x, prediction, noise):
-            result = reference.multiview_step(
-                x, prediction, noise, *inverse, table_numbers, guided, coefficients, average
-            )
+            plans = (*inverse, *forward)
+            m, v = (torch.stack(one) for one in zip(*_predictions(prediction, plans, table, guided, x), strict=True))
+            v = v if prediction.shape[1] > x.shape[1] else m[:, :, :0]
+            result = reference.multiview_after(x, m, v, noise, table_numbers, coefficients, average)
             return result if out is None else out.copy_(result)
         numbers = (table_numbers, guided, _numbers(coefficients), average)
         tensors = (x.contiguous(), prediction.contiguous(), None if noise is None else noise.contiguous())

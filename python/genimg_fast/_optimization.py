@@ -17,6 +17,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast._core.progress import ProgressBar, warn_interrupted
+from genimg_fast._step import Report
 from genimg_fast._system import warn
 
 OPTIMIZERS = ("lbfgs", "adam")
@@ -63,7 +64,7 @@ def checked_settings(optimizer: Any, n_iter: Any, tolerance: Any, learning_rate:
 
 
 @dataclass(frozen=True)
-class DescentStep:
+class DescentStep(Report):
     """Where a descent stands after an evaluation.
 
     Attributes:

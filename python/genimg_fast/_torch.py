@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_unflatten
@@ -120,7 +121,8 @@ class Function(torch.autograd.Function):
         if "jvp" not in vars(cls):
             # A class of its own, because torch.compile refuses those with a jvp.
             own = {"jvp": staticmethod(cls.tangent), "__module__": cls.__module__}
-            cls.forward_mode = type(cls)(cls.__name__ + "ForwardMode", (cls,), own)  # type: ignore[misc]
+            metaclass: Any = type(cls)
+            cls.forward_mode = metaclass(cls.__name__ + "ForwardMode", (cls,), own)
 
     @staticmethod
     def tangent(ctx: Any, *tangents: Any) -> Any:
@@ -146,7 +148,7 @@ def save(ctx: Any, *tensors: torch.Tensor | None) -> None:
 @contextlib.contextmanager
 def for_keeps() -> Iterator[None]:
     """Make tensors that outlive a call: usable in any mode, whatever mode they are made in."""
-    with torch.inference_mode(False), _disable_current_modes():
+    with torch.inference_mode(False), _disable_current_modes(), temporarily_clear_interpreter_stack():
         yield
 
 
@@ -164,23 +166,25 @@ class Kept:
         self._made: dict[Any, Any] = {}
 
     def of(self, *key: Any) -> Any:
-        if torch.compiler.is_compiling():
-            name = f"_made_{key}".replace(".", "_")
-            self._add(name, *key)
-            return getattr(self, name)
         made = self._made.get(key)
-        return self._new(key) if made is None else made
+        if made is not None:
+            return made
+        if not torch.compiler.is_compiling():
+            made = self._made[key] = self._new(key)
+            return made
+        name = f"_made_{key}".replace(".", "_")
+        self._add(name, key)
+        return getattr(self, name)
 
     def _new(self, key: tuple[Any, ...]) -> Any:
-        if key not in self._made:
-            with for_keeps():
-                self._made[key] = self._make(*key)
-        return self._made[key]
+        with for_keeps():
+            return self._make(*key)
 
     @torch.compiler.assume_constant_result
-    def _add(self, name: str, *key: Any) -> bool:
-        # A compiler calls this while it compiles, and then finds the attribute; a dict it may have looked at before.
-        setattr(self, name, self._new(key))
+    def _add(self, name: str, key: tuple[Any, ...]) -> bool:
+        # A compiler calls this while it compiles, and then finds the attribute; the dict it has looked at before.
+        if name not in vars(self):
+            setattr(self, name, self._new(key))
         return True
 
     def __reduce__(self) -> tuple[Any, ...]:

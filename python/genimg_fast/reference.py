@@ -565,12 +565,19 @@ def multiview_step(
     tables: Tensor,
     weights: Tensor,
     guided: bool,
-    coefficients: Sequence[float] | Tensor,
+    coefficients: Tensor,
     average: int,
 ) -> Tensor:
     """x' = a x + b x0 + c m + deviation z; csrc/multiview/formula.h names the coefficients."""
-    m, v = multiview_predictions(prediction, rows, tables, weights, guided, x.shape[1])
-    k, z = [float(c) for c in coefficients], 0 if noise is None else noise.to(m)
+    predictions = multiview_predictions(prediction, rows, tables, weights, guided, x.shape[1])
+    return multiview_after(x, *predictions, noise, weights, coefficients.tolist(), average)
+
+
+def multiview_after(
+    x: Tensor, m: Tensor, v: Tensor, noise: Tensor | None, weights: Tensor, k: Sequence[float], average: int
+) -> Tensor:
+    """Return the pictures after a step, from each view's prediction and variance (V, B, C, H, W)."""
+    z = 0 if noise is None else noise.to(m)
     here = x.to(m)
     if average == 0:  # the prediction is averaged, before all else
         m, v = _mean(m, weights[1])[None], _mean(v, weights[2])[None]

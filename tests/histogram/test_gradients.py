@@ -133,9 +133,22 @@ def test_vmap(method: str) -> None:
     torch.testing.assert_close(torch.einsum("...ijk,ijk->...", jacobian, reference[0]), match(image[0], reference[0]))
 
 
-def test_forward_mode_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="jvp"):
-        torch.func.jvp(lambda y: gf.match_histograms(_normal(3, 3), y), (_normal(3, 3),), (_normal(3, 3),))
+@pytest.mark.parametrize("method", METHODS)
+def test_forward_mode(method: str) -> None:
+    image, reference, along = _normal(3, 3), _normal(3, 4, seed=1), _normal(3, 4, seed=2)
+    found = torch.func.jvp(lambda y: gf.match_histograms(image, y, method=method), (reference,), (along,))[1]
+    jacobian = torch.func.jacrev(lambda y: gf.match_histograms(image, y, method=method))(reference)
+    torch.testing.assert_close(found, torch.einsum("ijkl,kl->ij", jacobian, along))
+
+
+def test_forward_mode_of_the_identity() -> None:
+    image, reference, along = _normal(3, 3), _normal(3, 4, seed=1), _normal(3, 3, seed=2)
+    straight = {"source_gradient": "straight-through"}
+    for match in (
+        lambda x: gf.match_histograms(x, reference, **straight),
+        lambda x: gf.HistogramReference(reference).match(x, **straight),
+    ):
+        assert torch.equal(torch.func.jvp(match, (image,), (along,))[1], along)
 
 
 @pytest.mark.parametrize("method", METHODS)

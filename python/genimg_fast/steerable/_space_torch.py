@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +28,9 @@ def analysis(x: torch.Tensor, positions: Sequence[int], order: int, levels: int,
     if _torch.backend(x) == "reference":
         coefficients: Sequence[torch.Tensor] = reference.space_analysis(image, order, levels, edge)
     else:
-        coefficients = _analysis(image, tuple(positions), order, levels, edge, False)
+        coefficients = _analysis(
+            _Map(tuple(positions), (x.shape[-2], x.shape[-1]), (order, levels, edge), False), image
+        )
     return [c.to(x.dtype) for c in coefficients]
 
 
@@ -44,32 +47,44 @@ def synthesis(
     if _torch.backend(coefficients[0]) == "reference":
         image = reference.space_synthesis(dict(zip(positions, given, strict=True)), shape, order, levels, edge)
     else:
-        image = _synthesis(given, tuple(positions), shape, order, levels, edge, False)
+        image = _synthesis(_Map(tuple(positions), shape, (order, levels, edge), False), given)
     return image.to(dtype)
 
 
-def _analysis(
-    image: torch.Tensor, positions: Sequence[int], order: int, levels: int, edge: int, adjoint: bool
-) -> Sequence[torch.Tensor]:
-    arguments = (positions, order, levels, edge, adjoint)
-    if _torch.needs_autograd(image):
-        return _torch.call(_Analysis, image, *arguments)
-    return _ops().space_analysis(image, *arguments)
+@dataclass(frozen=True)
+class _Map:
+    """Some coefficients of images of a shape; the adjoint of the reconstruction is an analysis too, and the reverse."""
+
+    positions: tuple[int, ...]
+    shape: tuple[int, int]
+    filters: tuple[int, int, int]  # order, levels, edge
+    adjoint: bool
+
+    def turned(self) -> _Map:
+        return replace(self, adjoint=not self.adjoint)
+
+    def only(self, wanted: Sequence[bool]) -> _Map:
+        """Return the map of the coefficients for which ``wanted`` is True."""
+        kept = [position for position, keep in zip(self.positions, wanted, strict=True) if keep]
+        return replace(self, positions=tuple(kept))
 
 
-def _synthesis(
-    coefficients: Sequence[torch.Tensor],
-    positions: Sequence[int],
-    shape: tuple[int, int],
-    order: int,
-    levels: int,
-    edge: int,
-    adjoint: bool,
-) -> torch.Tensor:
-    arguments = (*shape, order, levels, edge, adjoint)
+def _run_analysis(m: _Map, image: torch.Tensor) -> Sequence[torch.Tensor]:
+    return _ops().space_analysis(image, m.positions, *m.filters, m.adjoint)
+
+
+def _run_synthesis(m: _Map, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
+    return _ops().space_synthesis(list(coefficients), m.positions, *m.shape, *m.filters, m.adjoint)
+
+
+def _analysis(m: _Map, image: torch.Tensor) -> Sequence[torch.Tensor]:
+    return _torch.call(_Analysis, m, image) if _torch.needs_autograd(image) else _run_analysis(m, image)
+
+
+def _synthesis(m: _Map, coefficients: Sequence[torch.Tensor]) -> torch.Tensor:
     if _torch.needs_autograd(*coefficients):
-        return _torch.call(_Synthesis, positions, *arguments, *coefficients)
-    return _ops().space_synthesis(list(coefficients), positions, *arguments)
+        return _torch.call(_Synthesis, m, *coefficients)
+    return _run_synthesis(m, coefficients)
 
 
 # All maps are linear: the gradient of one is the other operator's adjoint, which has a gradient in turn.
@@ -77,61 +92,41 @@ def _synthesis(
 
 class _Analysis(_torch.Function):
     @staticmethod
-    def forward(
-        image: torch.Tensor, positions: Sequence[int], order: int, levels: int, edge: int, adjoint: bool
-    ) -> tuple[torch.Tensor, ...]:
-        return tuple(_ops().space_analysis(image, positions, order, levels, edge, adjoint))
+    def forward(m: _Map, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(_run_analysis(m, image))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.shape = tuple(inputs[0].shape[-2:])
-        ctx.arguments = inputs[1:]
+        ctx.m = inputs[0]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        positions, order, levels, edge, adjoint = ctx.arguments
-        return _synthesis(grads, positions, ctx.shape, order, levels, edge, not adjoint), *(None,) * 5
+        return None, _synthesis(ctx.m.turned(), grads)
 
     @staticmethod
-    def tangent(ctx: Any, along: torch.Tensor, *_: Any) -> tuple[torch.Tensor, ...]:
-        return tuple(_analysis(along, *ctx.arguments))
+    def tangent(ctx: Any, _: Any, along: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(_analysis(ctx.m, along))
 
 
 class _Synthesis(_torch.Function):
     @staticmethod
-    def forward(
-        positions: Sequence[int],
-        height: int,
-        width: int,
-        order: int,
-        levels: int,
-        edge: int,
-        adjoint: bool,
-        *coefficients: torch.Tensor,
-    ) -> torch.Tensor:
-        arguments = (height, width, order, levels, edge, adjoint)
-        return _ops().space_synthesis(list(coefficients), positions, *arguments)
+    def forward(m: _Map, *coefficients: torch.Tensor) -> torch.Tensor:
+        return _run_synthesis(m, coefficients)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.arguments = inputs[:7]
+        ctx.m = inputs[0]
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        positions, _, _, order, levels, edge, adjoint = ctx.arguments
-        wanted = [i for i in range(len(positions)) if ctx.needs_input_grad[7 + i]]
-        made = _analysis(grads[0], tuple(positions[i] for i in wanted), order, levels, edge, not adjoint)
-        out: list[torch.Tensor | None] = [None] * len(positions)
-        for i, grad in zip(wanted, made, strict=True):
-            out[i] = grad
-        return *(None,) * 7, *out
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
+        needed = ctx.needs_input_grad[1:]
+        made = iter(_analysis(ctx.m.turned().only(needed), grad))
+        return None, *(next(made) if need else None for need in needed)
 
     @staticmethod
-    def tangent(ctx: Any, *tangents: Any) -> torch.Tensor:
-        positions, height, width, *arguments = ctx.arguments
-        given = [(position, c) for position, c in zip(positions, tangents[7:], strict=True) if c is not None]
-        chosen, along = zip(*given, strict=True)
-        return _synthesis(along, chosen, (height, width), *arguments)
+    def tangent(ctx: Any, _: Any, *tangents: torch.Tensor | None) -> torch.Tensor:
+        used = ctx.m.only([tangent is not None for tangent in tangents])
+        return _synthesis(used, [tangent for tangent in tangents if tangent is not None])
 
 
 def _size(shape: Sequence[int], position: int, order: int, levels: int) -> tuple[int, int]:

@@ -103,6 +103,7 @@ class SteerablePyramidFreq:
         self._forward, self._backward = self._maps()
         self.pyr_size = OrderedDict((key, self._forward.size(k)) for k, key in enumerate(self._keys))
         self._shapes = {key: self._forward.shape(k) for k, key in enumerate(self._keys)}
+        self._names = {key: f"pyr_coeffs[{key!r}]" for key in self._keys}  # compilers cannot make these
 
     def __repr__(self) -> str:
         return (
@@ -289,7 +290,7 @@ class SteerablePyramidFreq:
         keys = list(pyr_coeffs)
         if not keys:
             raise ValueError(f"{function}: pyr_coeffs must have at least one scale, got none")
-        found = [_door(function, c, f"pyr_coeffs[{key!r}]") for key, c in pyr_coeffs.items()]
+        found = [_door(function, c, self._names[key]) for key, c in pyr_coeffs.items()]
         door = found[0][0]
         if any(one is not door for one, _ in found):
             raise TypeError(f"{function}: pyr_coeffs must be all arrays or all tensors")
@@ -421,7 +422,7 @@ class SteerablePyramidFreq:
                     f"{function}: pyr_coeffs must have the scales {list(self._keys)}, got "
                     f"{check.shown(list(pyr_coeffs))}"
                 )
-        door, first = _door(function, pyr_coeffs[keys[0]], f"pyr_coeffs[{keys[0]!r}]")
+        door, first = _door(function, pyr_coeffs[keys[0]], self._names[keys[0]])
         batch = tuple(first.shape[: -len(self._shapes[keys[0]])])
         device = None if door.KIND == "arrays" else first.device
         return door, batch, [self._coefficient(function, key, pyr_coeffs[key], door, batch, device) for key in keys]
@@ -434,7 +435,7 @@ class SteerablePyramidFreq:
             raise ValueError(
                 f"{function}: pyr_coeffs[{key!r}] must be on {device}, like the other coefficients, got {c.device}"
             )
-        own, c = _door(function, c, f"pyr_coeffs[{key!r}]")
+        own, c = _door(function, c, self._names[key])
         if own is not door:
             raise TypeError(
                 f"{function}: pyr_coeffs[{key!r}] must be of the kind of the other coefficients, {door.KIND}, got "

@@ -86,6 +86,7 @@ class SteerablePyramidSpace:
         self.pyr_size[RESIDUALS[1]] = size
         self._keys = tuple(self.pyr_size)
         self._positions = {key: i for i, key in enumerate(self._keys)}
+        self._names = {key: f"pyr_coeffs[{key!r}]" for key in self._keys}  # compilers cannot make these
 
     def __repr__(self) -> str:
         return (
@@ -194,7 +195,7 @@ class SteerablePyramidSpace:
                 )
             if both and c.device != first.device:
                 raise ValueError(self._one_kind(function, keys[0], first, key, c))
-            maps, c = _maps_for(function, f"pyr_coeffs[{key!r}]", c)
+            maps, c = _maps_for(function, self._names.get(key, "pyr_coeffs"), c)
             if checked and c.dtype != checked[0].dtype:
                 raise ValueError(self._one_kind(function, keys[0], checked[0], key, c))
             checked.append(c)
@@ -216,7 +217,7 @@ class SteerablePyramidSpace:
 
     def _zeros_like_image(self, function: str, pyr_coeffs: Mapping[Key, Any]) -> Any:
         for key, c in pyr_coeffs.items():
-            _, c = _maps_for(function, f"pyr_coeffs[{key!r}]", c)
+            _, c = _maps_for(function, self._names.get(key, "pyr_coeffs"), c)
             shape = (*c.shape[:-2], *self.image_shape)
             return np.zeros(shape, c.dtype) if isinstance(c, np.ndarray) else c.new_zeros(shape)
         raise ValueError(f"{function}: pyr_coeffs must hold at least one coefficient, got an empty mapping")

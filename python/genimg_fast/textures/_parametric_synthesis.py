@@ -9,13 +9,14 @@ from typing import Any
 from torch import Tensor
 
 from genimg_fast._optimization import Shape, resized
+from genimg_fast._step import Report
 from genimg_fast.textures._shares import Shares
 from genimg_fast.textures._texture_projection import TextureProjection
 from genimg_fast.textures._watch import Watch
 
 
 @dataclass(frozen=True)
-class ParametricStep:
+class ParametricStep(Report):
     """Where a synthesis by projection stands.
 
     Attributes:

@@ -11,6 +11,7 @@ import numpy as np
 
 import genimg_fast as gf
 from genimg_fast._pictures import Kind
+from genimg_fast._step import Report
 from genimg_fast.textures._analysis import Analysis, Bands, Shape
 from genimg_fast.textures._statistics import TextureStatistics, resample, rotate
 from genimg_fast.textures._watch import Watch
@@ -29,7 +30,7 @@ UPDATES = {
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Report):
     """Where a synthesis stands.
 
     Attributes:

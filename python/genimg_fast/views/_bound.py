@@ -37,7 +37,8 @@ class Constant:
     def like(self, x: Planes) -> Any:
         """Return the numbers as x is."""
         if is_tensor(x):
-            self._tensors = self._tensors or kept(self._tensor)
+            if self._tensors is None:
+                self._tensors = kept(self._tensor)
             return self._tensors.of(x.dtype, x.device)
         if x.dtype not in self._arrays:
             values = self.values
@@ -231,24 +232,29 @@ class Linear(BoundView):
         self.is_orthogonal, self.is_component = is_orthogonal, is_component
 
     def _apply(self, x: Planes) -> Planes:
-        return _computed(self._forward, x)
+        return _computed(x, self._forward)
 
     def _inverse(self, x: Planes) -> Planes:
-        return _computed(self._backward, x)
+        return _computed(x, self._backward)
 
     def _variance(self, v: Planes) -> Planes:
         return v if self._of_variance is None else _computed(self._of_variance, v)
 
 
-def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:
+def _computed(x: Planes, function: Callable[[Planes], Planes]) -> Planes:
     """Return a function's result, in x's dtype; half types are computed in float32."""
+    if x.dtype.itemsize >= 4 and (type(x) is np.ndarray or not _is_cast(x)):
+        return function(x)
     if is_tensor(x):
         from genimg_fast._torch import full_precision
 
         return full_precision(function, x if x.dtype.itemsize >= 4 else x.float()).to(x.dtype)
-    if x.dtype.itemsize >= 4:
-        return function(x)
     return function(x.astype(np.float32)).astype(x.dtype)
+
+
+def _is_cast(x: Planes) -> bool:
+    """Tell whether autocast may round products of tensors."""
+    return is_tensor(x) and sys.modules["torch"]._C._is_any_autocast_enabled()
 
 
 class Chain(BoundView):

@@ -73,7 +73,8 @@ class Views:
         """Return the forward and the inverse plan as tensors: the rows on the CPU, the tables on a device."""
         import torch
 
-        self._tensors = self._tensors or kept(self._plans)
+        if self._tensors is None:
+            self._tensors = kept(self._plans)
         return self._tensors.of(torch.device(device))
 
     def _plans(self, device: Any) -> tuple[Plan, Plan]:
