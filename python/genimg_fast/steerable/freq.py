@@ -290,7 +290,7 @@ class SteerablePyramidFreq:
         keys = list(pyr_coeffs)
         if not keys:
             raise ValueError(f"{function}: pyr_coeffs must have at least one scale, got none")
-        found = [_door(function, c, self._names[key]) for key, c in pyr_coeffs.items()]
+        found = [_door(function, c, f"pyr_coeffs[{key!r}]") for key, c in pyr_coeffs.items()]
         door = found[0][0]
         if any(one is not door for one, _ in found):
             raise TypeError(f"{function}: pyr_coeffs must be all arrays or all tensors")
