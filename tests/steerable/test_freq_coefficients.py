@@ -180,10 +180,11 @@ def test_arrays_equal_tensors(shape, dtype, is_complex):
     arrays = pyramid(x)
     tensors = pyramid(torch.from_numpy(x.astype(np.dtype(dtype).newbyteorder("="))))
     double = x.dtype == np.float64
+    native_dtype = x.dtype.newbyteorder("=")  # results are in the machine's byte order
     for key, value in arrays.items():
         assert isinstance(value, np.ndarray)
         complex_dtype = np.complex128 if double else np.complex64
-        assert value.dtype == (complex_dtype if is_complex and isinstance(key, int) else x.dtype)
+        assert value.dtype == (complex_dtype if is_complex and isinstance(key, int) else native_dtype)
     native = {key: value.astype(value.dtype.newbyteorder("=")) for key, value in arrays.items()}
     assert_close(native, tensors, 1e-13 if double else 2e-3)
     images = pyramid.recon_pyr(arrays), pyramid.recon_pyr(tensors).double().numpy()
@@ -195,15 +196,17 @@ def test_nothing_is_required_of_the_layout(device):
     pyramid = gf.SteerablePyramidFreq(shape, 2, 1, is_complex=True)
     x = random_image(2, 3, *shape).to(device.torch)
     expected = pyramid(x)
+    # A library's transform, which CUDA's masks stand around, may depend on the memory's layout; ours does not.
+    tolerance = 0 if device.name == "cpu" else 1e-12
     strided = torch.stack([x, x], -1)[..., 0]
     transposed = x.mT.contiguous().mT
     for same in (strided, transposed, x.permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3)):
         assert not same.is_contiguous()
-        assert_close(pyramid(same), {k: v.cpu() for k, v in expected.items()}, 0)
+        assert_close(pyramid(same), {k: v.cpu() for k, v in expected.items()}, tolerance)
     expanded = pyramid(x[0, 0].expand(2, 3, *shape))
-    torch.testing.assert_close(expanded[0][1, 2], expected[0][0, 0], rtol=0, atol=0)
+    torch.testing.assert_close(expanded[0][1, 2], expected[0][0, 0], rtol=0, atol=tolerance)
     coefficients = {k: torch.stack([v, v], -1)[..., 0] for k, v in expected.items()}
-    torch.testing.assert_close(pyramid.recon_pyr(coefficients), pyramid.recon_pyr(expected), rtol=0, atol=0)
+    torch.testing.assert_close(pyramid.recon_pyr(coefficients), pyramid.recon_pyr(expected), rtol=0, atol=tolerance)
     read_only = x.cpu().numpy()[::-1, :, ::1]
     read_only.setflags(write=False)
     assert_close(pyramid(read_only), {k: v.cpu().flip(0) for k, v in expected.items()}, 1e-12)
