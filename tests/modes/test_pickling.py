@@ -80,7 +80,7 @@ MADE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]] | None] = {
     "SteerablePyramidSpace": (lambda: gf.SteerablePyramidSpace((20, 20), 1, 1), lambda one: one(normal(20, 20))),
     "View": (lambda: gf.view("dct") @ gf.view("flip"), lambda one: one(X)),
     "Views": (lambda: _views("dct @ flip", "jigsaw"), lambda one: gf.apply_views(X, one)),
-    "nn.GramLoss": (lambda: gf.nn.GramLoss(gf.gram_matrix(X)), lambda one: one(X)),
+    "nn.GramLoss": (lambda: gf.nn.GramLoss(X), lambda one: one(2 * X)),
     "nn.MatchHistograms": (lambda: gf.nn.MatchHistograms(method="rank"), lambda one: one(X, X[..., 1:])),
     "nn.SteerablePyramidFreq": (lambda: gf.nn.SteerablePyramidFreq((16, 16)), lambda one: one(normal(16, 16))),
     "nn.SteerablePyramidSpace": (lambda: gf.nn.SteerablePyramidSpace((20, 20), 1, 1), lambda one: one(normal(20, 20))),
@@ -112,7 +112,10 @@ MADE: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]] | None] = {
         lambda: gf.diffusion.Anagrams(X, (SCORE,), (1,), (0, 1), _views("identity", "flip")),
         lambda one: (one.seen(), one.scores),
     ),
-    "diffusion.DigitsClassifier": (gf.diffusion.digits_classifier, lambda one: one.log_probabilities(X[:, :1].abs())),
+    "diffusion.DigitsClassifier": (
+        gf.diffusion.digits_classifier,
+        lambda one: one.log_probabilities(torch.sigmoid(X[:, :1])),
+    ),
     "diffusion.IFMultiViewPipeline": None,  # of a pipeline, which diffusers saves
     "diffusion.MixtureDenoiser": (
         lambda: gf.diffusion.MixtureDenoiser(normal(2, *SHAPE), 0.5),

@@ -232,16 +232,16 @@ class Linear(BoundView):
         self.is_orthogonal, self.is_component = is_orthogonal, is_component
 
     def _apply(self, x: Planes) -> Planes:
-        return _computed(x, self._forward)
+        return _computed(self._forward, x)
 
     def _inverse(self, x: Planes) -> Planes:
-        return _computed(x, self._backward)
+        return _computed(self._backward, x)
 
     def _variance(self, v: Planes) -> Planes:
         return v if self._of_variance is None else _computed(self._of_variance, v)
 
 
-def _computed(x: Planes, function: Callable[[Planes], Planes]) -> Planes:
+def _computed(function: Callable[[Planes], Planes], x: Planes) -> Planes:
     """Return a function's result, in x's dtype; half types are computed in float32."""
     if x.dtype.itemsize >= 4 and (type(x) is np.ndarray or not _is_cast(x)):
         return function(x)
