@@ -265,7 +265,7 @@ class MultiViewStep:
 
     def _check(self, function: str, prediction: Any, x: Any, guided: bool) -> None:
         shape, images, views = tuple(prediction.shape), len(self.views) * (1 + guided), self.views.shape
-        batch, rest = divmod(shape[0], images) if len(shape) == 4 else (0, 0)
+        batch, rest = (shape[0] // images, shape[0] % images) if len(shape) == 4 else (0, 0)
         if not batch or rest or shape[2:] != views[1:] or shape[1] not in (views[0], 2 * views[0]):
             raise ValueError(
                 f"{function}: prediction must be ({'2 ' if guided else ''}V B, {views[0]} or {2 * views[0]}, "
