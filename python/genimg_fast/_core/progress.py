@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from genimg_fast._system import warn
@@ -97,3 +99,18 @@ def tracked(items: Sequence[T], title: str, *, unit: str = "step", shown: bool =
         for done, item in enumerate(items, 1):
             yield item
             bar.update(done)
+
+
+@contextlib.contextmanager
+def noted_signals(note: Callable[[int, Any], None]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM call a function inside the block, where the main thread runs it."""
+    if threading.current_thread() is not threading.main_thread():  # others may set no handlers
+        yield
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None: a handler that is none of Python's, which Python cannot set again.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

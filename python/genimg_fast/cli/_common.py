@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shlex
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ import click
 import numpy as np
 
 from genimg_fast import __version__, images
-from genimg_fast._core.progress import Interrupted
+from genimg_fast._core.progress import Interrupted, noted_signals
 from genimg_fast.cli._errors import INTERRUPTED, say
 
 if TYPE_CHECKING:
@@ -188,16 +186,14 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._is_writing = False
-        self._before: dict[int, Any] = {}
+        self._handlers = noted_signals(self._note)
 
     def __enter__(self) -> Signals:
-        if threading.current_thread() is threading.main_thread():  # others may set no handlers
-            self._before = {one: signal.signal(one, self._note) for one in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def __exit__(self, *error: Any) -> None:
+        self._handlers.__exit__(*error)
 
     def hold(self) -> None:
         """Hold signals back from now on."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ import torch
 
 from genimg_fast import _arguments as check
 from genimg_fast import images
-from genimg_fast._core.progress import ProgressBar, warn_interrupted
+from genimg_fast._core.progress import ProgressBar, noted_signals, warn_interrupted
 from genimg_fast._system import system
 from genimg_fast.diffusion import _data
 from genimg_fast.diffusion._model import (
@@ -317,17 +315,14 @@ class _Interruption:
 
     def __init__(self) -> None:
         self.asked = False
-        self._before: dict[int, Any] = {}
+        self._handlers = noted_signals(self._note)
 
     def __enter__(self) -> _Interruption:
-        if threading.current_thread() is threading.main_thread():  # others may set no handlers
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._handlers.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            # None: a handler that is none of Python's, which Python cannot set again.
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    def __exit__(self, *error: Any) -> None:
+        self._handlers.__exit__(*error)
 
     def _note(self, *_: object) -> None:
         if self.asked:
