@@ -280,6 +280,11 @@ def test_errors():
             "x must be a torch.Tensor, got list",
         ),
         (
+            lambda: MixtureDenoiser(means(0.0), 0.1).velocity([0.0], 0.5),
+            TypeError,
+            "x must be a torch.Tensor, got list",
+        ),
+        (
             lambda: MixtureDenoiser(means(0.0), 0.1).expected(means(0.0), 0.5, torch.zeros(1)),
             TypeError,
             "labels must be integers, got torch.float32",

@@ -87,7 +87,7 @@ class MixtureDenoiser:
     def predict(self, x: Tensor, abar: float, kind: str = "epsilon", labels: Tensor | None = None) -> Tensor:
         """Return what a network of a kind predicts: "epsilon", "sample" or "v_prediction"; otherwise as `expected`."""
         check.choice("kind", kind, PREDICTIONS)
-        x0, epsilon = full_precision(self._posterior, x, abar, labels)
+        x0, epsilon = self._posterior(x, abar, labels)
         if kind == "v_prediction":
             return (abar**0.5 * epsilon - (1 - abar) ** 0.5 * x0).to(x.dtype)
         return (x0 if kind == "sample" else epsilon).to(x.dtype)
@@ -101,8 +101,9 @@ class MixtureDenoiser:
         """
         if not 0 <= sigma <= 1:
             raise ValueError(f"MixtureDenoiser: sigma must be from 0 to 1, got {sigma}")
+        _check_tensor("x", x)
         size = math.hypot(1 - sigma, sigma)  # x / size has the variances of a diffusion
-        x0, epsilon = full_precision(self._posterior, x / size, ((1 - sigma) / size) ** 2, labels)
+        x0, epsilon = self._posterior(x / size, ((1 - sigma) / size) ** 2, labels)
         return (epsilon - x0).to(x.dtype)
 
     def network(self, scheduler: Any, labels: Sequence[int] | None = None) -> Callable[[Tensor, float], Tensor]:
@@ -126,6 +127,9 @@ class MixtureDenoiser:
             raise ValueError(f"MixtureDenoiser: x must be {wanted}, got {tuple(x.shape)} {x.dtype}")
         if not 0 <= abar <= 1:
             raise ValueError(f"MixtureDenoiser: abar must be from 0 to 1, got {abar}")
+        return full_precision(self._expectations, x, abar, labels)
+
+    def _expectations(self, x: Tensor, abar: float, labels: Tensor | None) -> tuple[Tensor, Tensor]:
         dtype, signal = torch.promote_types(x.dtype, self.means.dtype), abar**0.5
         means, variances = self.means.to(dtype), self.variances.to(dtype)
         spread = (abar * variances + (1 - abar)).clamp(min=1e-20)  # (K,)
